@@ -1,0 +1,37 @@
+# make lab        open JupyterLab on the tour
+# make test       lint, run all tests and check the notebooks
+# make reproduce  run every notebook again, from a fresh kernel, into runs/
+# The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.PHONY: lab test reproduce clean
+
+lab: $(VENV)/.lab
+	$(VENV)/bin/mankit lab
+
+test: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python -m pytest
+
+reproduce: $(VENV)/.lab
+	set -e; for notebook in $(NOTEBOOKS); do $(VENV)/bin/mankit run $$notebook -o runs; done
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "mankit needs Python 3.11 or newer, but '$(PYTHON)' is older or missing: try make PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.lab
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

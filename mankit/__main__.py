@@ -1,0 +1,216 @@
+"""The command `mankit`: lab, run, train. Thin: it reads options, calls the library and prints."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+app = typer.Typer(
+    help="A teaching kit for supervised local learning: back-propagation, DGL, InfoPro and MAN.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+OPTION = typer.Option
+
+
+@app.command()
+def lab(
+    notebook: Annotated[Path | None, typer.Argument(help="What to open [default: the tour].")] = None,
+    browser: Annotated[bool, OPTION(help="Open a browser window.")] = True,
+) -> None:
+    """Open JupyterLab on the tour. Example: mankit lab"""
+    tour = Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb"
+    path = notebook or tour
+    if not path.exists():
+        raise ValueError(f"no notebook {path}: run this in mankit's folder, or name a notebook")
+    command = [sys.executable, "-m", "jupyterlab", str(path.resolve())]
+    raise typer.Exit(subprocess.call(command + ([] if browser else ["--no-browser"])))
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="The notebook to execute.")],
+    parameter: Annotated[
+        list[str] | None, OPTION("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    out: Annotated[Path, OPTION("-o", "--out", help="Folder for the executed copy.")] = Path("runs"),
+) -> None:
+    """Execute a notebook with other parameters. Example: mankit run notebooks/00_tour.ipynb -p K 4 -p decay 0.99
+
+    The executed copy has its parameters in its name. Exit code 1: a cell failed (the copy shows which).
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    if not notebook.is_file():
+        raise ValueError(f"no notebook {notebook}: look into notebooks/")
+    values = dict(_parameter(text) for text in parameter or [])
+    known = papermill.inspect_notebook(str(notebook))
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"{notebook.name} has no parameter {name}: {hint}choose from {', '.join(known)}")
+    tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
+    target = _writable(out) / f"{notebook.stem}{tail}.ipynb"
+    try:
+        papermill.execute_notebook(str(notebook), str(target), values, cwd=str(notebook.parent), log_output=False)
+    except PapermillExecutionError as error:
+        print(f"mankit: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {target}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(target)
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """'K=8' -> ('K', 8); numbers, lists, true and null as in JSON, anything else is text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made if need be. Raises ValueError where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"can't write to {folder} ({error.strerror}): choose another folder with -o") from error
+    return folder
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    rule: Annotated[str, OPTION(help="bp, greedy, dgl, infopro or man.")] = "man",
+    K: Annotated[int, OPTION("--K", "-K", help="Number of blocks.")] = 8,
+    data: Annotated[str, OPTION(help="glyphs, digits, cifar10, svhn, stl10 or folder:PATH.")] = "glyphs",
+    network: Annotated[str, OPTION(help="lab, cifar_resnet32, resnet101, ...")] = "lab",
+    epochs: Annotated[int, OPTION(help="Passes over the training images.")] = 6,
+    batch: Annotated[int, OPTION(help="Images in a batch.")] = 100,
+    lr: Annotated[float, OPTION(help="Highest learning rate.")] = 0.1,
+    seed: Annotated[int, OPTION(help="Of the weights, the data and their order.")] = 0,
+    base: Annotated[str, OPTION(help="man: the rule below it, greedy, dgl or infopro.")] = "dgl",
+    decay: Annotated[float, OPTION(help="man: of the EMA, 0 (copy) to 1 (frozen).")] = 0.995,
+    branches: Annotated[str, OPTION(help="man: both, or a control: bias, ema, twin.")] = "both",
+    start: Annotated[str, OPTION(help="man: the EMA starts at random, or as a copy.")] = "random",
+    head: Annotated[str, OPTION(help="mlp, or convolutions and linear layers: 0c1f ... 2c3f.")] = "0c1f",
+    lam_x: Annotated[float, OPTION(help="infopro: weight of the reconstruction.")] = 1.0,
+    lam_y: Annotated[float, OPTION(help="infopro: weight of the classification.")] = 1.0,
+    contrast: Annotated[bool, OPTION(help="infopro: supervised contrastive loss.")] = False,
+    augment: Annotated[bool, OPTION(help="The data set's usual random crop and flip.")] = False,
+    train_size: Annotated[int | None, OPTION(help="Use only so many training images.")] = None,
+    size: Annotated[int | None, OPTION(help="Resize the images to SIZE x SIZE.")] = None,
+    root: Annotated[Path | None, OPTION(help="Where the data lies [default: $MANKIT_DATA or data/].")] = None,
+    download: Annotated[bool, OPTION(help="Fetch the data set if it isn't there.")] = False,
+    bf16: Annotated[bool, OPTION(help="Autocast to bfloat16.")] = False,
+    per_block: Annotated[bool, OPTION(help="An optimizer for each block, which steps at once.")] = False,
+    ema_update: Annotated[str, OPTION(help="man: before or after the optimizer's step.")] = "before",
+    device: Annotated[str, OPTION(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, OPTION(help="CPU threads; one is fastest for the lab's small network.")] = 1,
+    out: Annotated[Path | None, OPTION("-o", "--out", help="Folder for the table, as blocks.csv.")] = None,
+) -> None:
+    """Train one network and print a row for each block.
+
+    Example: mankit train --rule man --K 8 --decay 0.995 --data digits --epochs 5
+    """
+    import torch
+
+    from .recipes import Recipe, pick_device
+    from .rules import options_of
+    from .runs import block_table
+
+    torch.set_num_threads(threads)
+    takes = options_of(rule, base)
+    rule_options = {
+        name: context.params[name]
+        for name in ("head", "decay", "branches", "start", "base", "lam_x", "lam_y", "contrast")
+        if name in takes or _typed(context, name)  # what was typed must fit the rule; a default may not
+    }
+    sizes = {"train_size": train_size, "size": size}
+    recipe = Recipe(
+        rule, K, rule_options, network, None, data, {k: v for k, v in sizes.items() if v}, epochs, batch, lr,
+        seed=seed, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
+    )  # fmt: skip
+    folder = _writable(out) if out else None
+    device = pick_device(device)
+    prepared = recipe.prepare(recipe.load_data(root, device, download))
+    begun = time.perf_counter()
+    stopped = _train(prepared)
+    seconds = time.perf_counter() - begun
+    table = block_table(prepared)
+    _print_table(recipe, table, seconds, device)
+    if folder:
+        table.to_csv(folder / "blocks.csv", index=False)
+    if stopped:
+        raise typer.Exit(130)
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    return context.get_parameter_source(name).name == "COMMANDLINE"
+
+
+def _train(prepared: object) -> bool:
+    """Train to the end under a progress bar; Ctrl-C stops early. Says whether it was stopped."""
+    from tqdm import tqdm
+
+    bar = tqdm(prepared, unit="step", dynamic_ncols=True)
+    try:
+        for step in bar:
+            if step.index % 20 == 0:  # reading a loss waits for the device
+                bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}")
+    except KeyboardInterrupt:
+        print(f"stopped at step {bar.n} of {len(prepared)}; this is what it had learnt:", file=sys.stderr)
+        return True
+    return False
+
+
+def _print_table(recipe: object, table: object, seconds: float, device: str) -> None:
+    print(f"{recipe.rule} on {recipe.data}, {recipe.network}, K={recipe.K}, {recipe.epochs} epochs, "
+          f"seed {recipe.seed}: {seconds:.1f} s on {device}")  # fmt: skip
+    names = {"own_head": "own head (%)", "linear_probe": "linear probe (%)", "saved_mib": "saved (MiB)"}
+    print(table.rename(columns=names).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+
+
+def main() -> None:
+    """Run the command; bad input gives one line and exit code 2."""
+    try:
+        sys.exit(app(_joined(sys.argv[1:]), standalone_mode=False))
+    except TyperException as error:
+        print(f"mankit: {error.format_message()}", file=sys.stderr)
+    except ValueError as error:
+        print(f"mankit: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """`-p K 8` (as papermill writes it) becomes `-p K=8`, the one form that Typer can repeat."""
+    joined, rest = [], iter(arguments)
+    for word in rest:
+        if word in ("-p", "--parameter"):
+            name, value = next(rest, ""), ""
+            if "=" not in name:
+                value = next(rest, None)
+                if value is None:
+                    raise ValueError(f"-p {name}: give a name and a value, as in -p K 8")
+                name += "="
+            word = f"-p{name}{value}"
+        joined.append(word)
+    return joined
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The default images: two small shapes on a dark ground; the class is which two. Drawn at once, no download.
+
+A layer whose units see only one of the two shapes cannot name the class, so short-sighted training has
+something to lose here, by construction.
+"""
+from itertools import combinations, product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIZE = 16  # pixels, height and width of an image
+GLYPH = 7  # pixels, height and width of a glyph
+NOISE = 0.10  # standard deviation of the Gaussian noise, on a scale of 0 to 1
+BARS, BAR_LENGTH = 4, 3  # the clutter: short bars in the same bright colours, under the glyphs
+
+DRAWINGS = {
+    "box": ".#####. #.....# #.....# #.....# #.....# #.....# .#####.",  # no corners
+    "square": "####### #.....# #.....# #.....# #.....# #.....# #######",
+    "plus": "...#... ...#... ...#... ####### ...#... ...#... ...#...",
+    "cross": "#.....# .#...#. ..#.#.. ...#... ..#.#.. .#...#. #.....#",
+    "triangle": "...#... ...#... ..#.#.. ..#.#.. .#...#. .#...#. #######",
+}
+PAIRS = tuple(combinations(range(len(DRAWINGS)), 2))  # 10 unordered pairs of two different glyphs
+CLASSES = tuple("+".join(list(DRAWINGS)[i] for i in pair) for pair in PAIRS)  # "box+square", ...
+
+
+def glyph_shapes() -> Tensor:
+    """The five glyphs as masks: bool (5, 7, 7), in the order of DRAWINGS."""
+    return torch.tensor([[[mark == "#" for mark in row] for row in d.split()] for d in DRAWINGS.values()])
+
+
+def draw_glyphs(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw n images: uint8 (n, 3, 16, 16), and their classes: int64 (n,), balanced to within one image.
+
+    Everything is drawn from `generator` (on the CPU): the same state gives the same bytes.
+    """
+    labels = torch.arange(n)[torch.randperm(n, generator=generator)] % len(CLASSES)
+    canvas = _background(n, generator)  # (n, 3, 16, 16), 0 to 1
+    bars = _everywhere(torch.ones(1, 1, BAR_LENGTH, dtype=torch.bool))[0]  # (positions, 16, 16)
+    bars = torch.cat([bars, bars.transpose(1, 2)])  # lying and standing
+    for _ in range(BARS):
+        canvas = _paint(canvas, bars[_integers(len(bars), n, generator)], generator)
+    glyphs, places = _everywhere(glyph_shapes()), _apart()
+    where = places[_integers(len(places), n, generator)]  # (n, 2): a place for each of the two glyphs
+    which = torch.tensor(PAIRS)[labels]  # (n, 2)
+    for i in range(2):
+        canvas = _paint(canvas, glyphs[which[:, i], where[:, i]], generator)
+    canvas = canvas + NOISE * torch.randn(canvas.shape, generator=generator)
+    return canvas.clamp(0, 1).mul(255).round().to(torch.uint8), labels
+
+
+def _integers(high: int, n: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(high, (n,), generator=generator)
+
+
+def _background(n: int, generator: torch.Generator) -> Tensor:
+    """Dark and smooth: 3 x 3 random colours below 0.3, blended over the image."""
+    coarse = 0.3 * torch.rand(n, 3, 3, 3, generator=generator)
+    return F.interpolate(coarse, size=SIZE, mode="bilinear", align_corners=True)
+
+
+def _paint(canvas: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill each image's mask, bool (n, 16, 16), with a bright colour of its own: some channel is at 1."""
+    colour = torch.rand(len(canvas), 3, generator=generator)
+    colour = 0.3 + 0.7 * colour / colour.amax(dim=1, keepdim=True)
+    return torch.where(mask[:, None], colour[:, :, None, None], canvas)
+
+
+def _everywhere(shapes: Tensor) -> Tensor:
+    """Each shape, bool (S, h, w), at each place inside the image, row by row: bool (S, places, 16, 16)."""
+    _, h, w = shapes.shape
+    corners = product(range(SIZE - h + 1), range(SIZE - w + 1))
+    placed = [F.pad(shapes, (x, SIZE - w - x, y, SIZE - h - y)) for y, x in corners]
+    return torch.stack(placed, dim=1)
+
+
+def _apart() -> Tensor:
+    """Pairs of places, numbered as `_everywhere` does, where two glyphs do not overlap: int64 (pairs, 2)."""
+    side = SIZE - GLYPH + 1
+    place = torch.arange(side * side)
+    y, x = place // side, place % side
+    dy, dx = (y[:, None] - y).abs(), (x[:, None] - x).abs()
+    return ((dy >= GLYPH) | (dx >= GLYPH)).nonzero()

@@ -1,0 +1,120 @@
+"""Memory of training: the bytes that autograd keeps for the backward pass.
+
+Counted on any device from `saved_tensors_hooks`, so a CPU shows what a GPU would need for activations.
+Not counted: weights, gradients, optimizer state and an operation's own workspace (`cuda_peak` has these).
+"""
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+
+class SavedBytes(saved_tensors_hooks):
+    """`with SavedBytes(exclude) as saved:` counts in `saved.bytes` what the forward passes within save.
+
+    A storage counts once, however many operations save it or views of it. `exclude`: tensors whose storage
+    is there anyway, such as parameters and images.
+    """
+
+    def __init__(self, exclude: Iterable[Tensor] = ()) -> None:
+        super().__init__(self._pack, lambda tensor: tensor)
+        self.bytes = 0
+        # The storages themselves, not only addresses: a freed address would be used again and counted once.
+        self._seen = {storage.data_ptr(): storage for storage in (t.untyped_storage() for t in exclude)}
+
+    def __enter__(self) -> "SavedBytes":
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._seen.clear()
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen[storage.data_ptr()] = storage
+            self.bytes += storage.nbytes()
+        return tensor.detach()  # the tensor itself would hold its own graph: a cycle, never freed
+
+
+def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> list[int]:
+    """Bytes saved for backward by each block with its head and loss, on the batch x (B, 3, H, W), y (B,).
+
+    Blocks run one after the other and free their graph, as in local learning; K=1 is back-propagation.
+    The input that a block gets from the one before counts, the batch and the network's own tensors don't.
+    Runs on a copy in training mode: the network and its BatchNorm statistics stay as they were.
+    """
+    net = copy.deepcopy(net).train()
+    h = net.normalize(x)
+    exclude = [*net.parameters(), *net.buffers(), x, y, h]
+    counts = []
+    for block, head in zip(net.blocks, net.heads, strict=True):
+        with SavedBytes(exclude) as saved:
+            h = block(h.detach())
+            loss = head.loss(h, x, y)
+        counts.append(saved.bytes)
+        h = h.detach()
+        del loss  # the block's graph goes here, before the next one is built
+    return counts
+
+
+def peak_saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
+    """The largest of `saved_bytes`: what the activations of one training step need at a time."""
+    return max(saved_bytes(net, x, y))
+
+
+def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Peak bytes of back-propagation with a checkpoint at every layer (Chen et al. 2016, sublinear memory).
+
+    The forward pass keeps only each layer's input; the backward pass, from the last layer to the first,
+    runs a layer again and needs what that saves on top of the inputs up to there. Classifier and loss are
+    the last segment. Left out as in `saved_bytes`. Raises ValueError unless the network has K=1 block.
+    """
+    check_one_block(net)
+    net = copy.deepcopy(net).train()
+    h = net.normalize(x)
+    exclude = [*net.parameters(), *net.buffers(), x, y, h]
+    kept, peak = 0, 0  # kept: the inputs of the layers so far, without the images
+    for layer in net.blocks[0]:
+        with SavedBytes([*exclude, h]) as saved:
+            output = layer(h)
+        peak = max(peak, kept + saved.bytes)
+        h = output.detach().requires_grad_()
+        kept += h.untyped_storage().nbytes()
+    with SavedBytes([*exclude, h]) as saved:
+        net.heads[0].loss(h, x, y)
+    return max(peak, kept + saved.bytes)
+
+
+def check_one_block(net: nn.Module) -> None:
+    """ValueError unless the network is one block: checkpointing is measured for back-propagation."""
+    if len(net.blocks) != 1:
+        raise ValueError(f"K={len(net.blocks)} blocks, but checkpointing is measured for K=1: cut with K=1")
+
+
+@dataclass
+class Peak:
+    """What `cuda_peak` found: bytes, None without a GPU (and until the `with` has ended)."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def cuda_peak() -> Iterator[Peak]:
+    """`with cuda_peak() as peak:` then `peak.bytes`: most bytes allocated at a time on the current GPU.
+
+    Everything allocated counts: weights, gradients, workspaces, and what was there before.
+    """
+    peak = Peak()
+    if not torch.cuda.is_available():
+        yield peak
+        return
+    torch.cuda.reset_peak_memory_stats()
+    yield peak
+    peak.bytes = torch.cuda.max_memory_allocated()

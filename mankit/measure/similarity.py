@@ -1,0 +1,94 @@
+"""Linear CKA: how alike two layers' features are, up to rotation and scale.
+
+Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited". HSIC is the unbiased
+estimate HSIC_1 (Song et al. 2012), which may be averaged over minibatches (Nguyen et al. 2021, "Do Wide and
+Deep Networks Learn the Same Things?"); the biased one is near 1 whenever features outnumber images.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .accuracy import Batches, eval_mode
+
+
+class MinibatchCKA:
+    """CKA of all pairs of layers of two networks from minibatches: HSIC is averaged, then divided.
+
+    Every batch has the same weight (Nguyen et al. 2021): use batches of one size, the larger the less noise.
+    """
+
+    def __init__(self) -> None:
+        self._ab = self._aa = self._bb = None
+
+    def update(self, features_a: list[Tensor], features_b: list[Tensor]) -> None:
+        """Add one batch: per layer (n, ...), the same n images in all; raises ValueError for n < 4."""
+        _check(features_a, features_b)
+        a = torch.stack([_centred_gram(h) for h in features_a])  # (Ka, n * n)
+        b = a if features_b is features_a else torch.stack([_centred_gram(h) for h in features_b])
+        n = len(features_a[0])
+        ab, aa, bb = (term / (n * (n - 3)) for term in (a @ b.T, (a * a).sum(1), (b * b).sum(1)))
+        if self._ab is None:
+            self._ab, self._aa, self._bb = ab, aa, bb
+        else:
+            self._ab, self._aa, self._bb = self._ab + ab, self._aa + aa, self._bb + bb
+
+    def compute(self) -> Tensor:
+        """CKA (Ka, Kb) in float64; nan where a layer's features are constant. ValueError without updates."""
+        if self._ab is None:
+            raise ValueError("0 batches were added, at least 1 is needed: call update() first")
+        return self._ab / (self._aa[:, None] * self._bb[None, :]).sqrt()
+
+
+def cka_matrix(features_a: list[Tensor], features_b: list[Tensor]) -> Tensor:
+    """Linear CKA (len(features_a), len(features_b)) in float64, of layers (n, ...) on n >= 4 images."""
+    pairs = MinibatchCKA()
+    pairs.update(features_a, features_b)
+    return pairs.compute()
+
+
+def cka(a: Tensor, b: Tensor) -> Tensor:
+    """Linear CKA, a float64 scalar, of features a (n, ...) and b (n, ...) of the same n images.
+
+    1 for features equal up to rotation and scale, about 0 (and it may be below) for unrelated ones, nan if
+    either is constant. Raises ValueError for n < 4 or unequal n.
+    """
+    return cka_matrix([a], [b])[0, 0]
+
+
+def block_cka(net_a: nn.Module, net_b: nn.Module, batches: Batches) -> Tensor:
+    """CKA (Ka, Kb) between the blocks of two networks, or of one and the same, in evaluation mode.
+
+    Raises ValueError if `batches` is empty or one has fewer than 4 images.
+    """
+    pairs = MinibatchCKA()
+    with eval_mode(net_a), eval_mode(net_b), torch.no_grad():
+        for x, _ in batches:
+            features = net_a.features(x)
+            pairs.update(features, features if net_b is net_a else net_b.features(x))
+    return pairs.compute().cpu()
+
+
+def _centred_gram(h: Tensor) -> Tensor:
+    """The U-centred Gram matrix of h (n, ...), flattened to (n * n,), in float64.
+
+    The sum of the product of two of these, over n (n - 3), is HSIC_1 (Szekely & Rizzo 2014): so each layer's
+    Gram matrix is made once for all pairs, and HSIC_1 of a layer with itself can't be negative.
+    """
+    h = h.detach().flatten(1).double()
+    h = h - h[0]  # a shift changes nothing in exact arithmetic, and keeps a large mean from eating the digits
+    gram = (h @ h.T).fill_diagonal_(0)
+    n = len(gram)
+    rows = gram.sum(1) / (n - 2)
+    centred = gram - rows[:, None] - rows[None, :] + rows.sum() / (n - 1)
+    return centred.fill_diagonal_(0).flatten()
+
+
+def _check(features_a: list[Tensor], features_b: list[Tensor]) -> None:
+    shapes = [tuple(h.shape) for h in (*features_a, *features_b)]
+    if not features_a or not features_b or any(len(shape) < 2 for shape in shapes):
+        raise ValueError(f"features of shapes {shapes}: each side needs tensors (n, ...), n images first")
+    counts = {shape[0] for shape in shapes}
+    if len(counts) > 1:
+        raise ValueError(f"features of {sorted(counts)} images: pass the same images to both sides")
+    if min(counts) < 4:
+        raise ValueError(f"n={min(counts)} images, but unbiased HSIC needs n >= 4: use larger batches")

@@ -1,0 +1,145 @@
+"""Networks as a flat list of layers (the stem first) and a classifier, ready to be cut into blocks.
+
+A *layer* here is what the papers count: the stem (convolution, BatchNorm, ReLU) or one residual unit.
+ResNet-32 has 16 of them, ResNet-110 has 55. The units are torchvision's own `BasicBlock` and `Bottleneck`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.resnet import BasicBlock
+
+Layers = list[nn.Module]
+
+IMAGENET_NETWORKS = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
+)  # fmt: skip
+
+
+class Normalize(nn.Module):
+    """Standardise images: `(x - mean) / std` per channel.
+
+    It belongs to the network, so that everything outside (data, decoders, plots) sees images in [0, 1].
+    """
+
+    def __init__(
+        self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        if min(std) <= 0:
+            raise ValueError(f"std={std}: every channel needs a value above 0")
+        self.register_buffer("mean", torch.tensor(mean, dtype=dtype).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=dtype).view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        return (x - self.mean) / self.std
+
+
+def init_weights(module: nn.Module) -> nn.Module:
+    """Draw every weight in `module` anew: He normal (fan out) for convolutions, as published; returns it."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            m.reset_parameters()  # the bias, where there is one
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(m, nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+            m.reset_parameters()
+    return module
+
+
+def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int) -> None:
+    if len(widths) != len(units):
+        raise ValueError(f"widths={widths} and units={units} differ in length: give one of each per stage")
+    for name, values in (("widths", widths), ("units", units), ("classes", (classes,))):
+        if not values or any(v < 1 or v != int(v) for v in values):
+            raise ValueError(f"{name}={values}: choose whole numbers from 1 up")
+
+
+def small_resnet(
+    units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10, channels: int = 3
+) -> tuple[Layers, nn.Module]:
+    """A ResNet for small images: a 3x3 stem, then stages of basic units, halving the size between stages.
+
+    Args:
+        units: residual units per stage. widths: channels per stage. channels: of the images.
+    Returns: (layers, classifier); layers[0] is the stem, the rest one residual unit each.
+    Raises: ValueError for numbers below 1. Source: He et al., CVPR 2016, section 4.2; 1x1 shortcuts.
+    """
+    _check_widths(widths, units, classes)
+    stem = nn.Sequential(
+        nn.Conv2d(channels, widths[0], 3, padding=1, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(inplace=True),
+    )
+    layers, before = [stem], widths[0]
+    for stage, (count, width) in enumerate(zip(units, widths, strict=True)):
+        for n in range(count):
+            stride = 2 if stage > 0 and n == 0 else 1
+            shortcut = None
+            if stride != 1 or before != width:
+                shortcut = nn.Sequential(
+                    nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+                )
+            layers.append(BasicBlock(before, width, stride, shortcut))
+            before = width
+    classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+    for module in [*layers, classifier]:
+        init_weights(module)
+    return layers, classifier
+
+
+def cifar_resnet(
+    depth: int = 32, widths: tuple[int, ...] = (16, 32, 64), classes: int = 10
+) -> tuple[Layers, nn.Module]:
+    """CIFAR ResNet of depth 6n + 2 (20, 32, 44, 56, 110, ...): a stem and 3n basic units.
+
+    Raises: ValueError if the depth isn't 6n + 2. Source: He et al., CVPR 2016.
+    """
+    if depth < 8 or (depth - 2) % 6:
+        near = max(8, round((depth - 2) / 6) * 6 + 2)
+        raise ValueError(f"depth={depth}: CIFAR ResNets have depth 6n + 2 (20, 32, 110, ...); nearest: {near}")
+    return small_resnet(((depth - 2) // 6,) * 3, widths, classes)
+
+
+def imagenet_resnet(name: str, classes: int = 1000) -> tuple[Layers, nn.Module]:
+    """torchvision's ResNet or ResNeXt as (layers, classifier); the stem keeps its stride and max-pool.
+
+    Raises: ValueError for a name that isn't in IMAGENET_NETWORKS.
+    """
+    if name not in IMAGENET_NETWORKS:
+        raise ValueError(_unknown(name))
+    if classes < 1:
+        raise ValueError(f"classes={classes}: choose a whole number from 1 up")
+    net = models.get_model(name, weights=None, num_classes=classes)
+    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+    layers = [stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]
+    return layers, nn.Sequential(net.avgpool, nn.Flatten(), net.fc)
+
+
+def _unknown(name: str) -> str:
+    known = ["lab", "cifar_resnet20", "cifar_resnet32", "cifar_resnet110", *IMAGENET_NETWORKS]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"unknown network '{name}': {hint}choose lab, cifar_resnetD (D = 6n + 2), {', '.join(IMAGENET_NETWORKS)}"
+
+
+def build_network(
+    name: str, classes: int = 10, widths: tuple[int, ...] | None = None
+) -> tuple[Layers, nn.Module]:
+    """(layers, classifier) by name: `lab` (8 units, for laptops), `cifar_resnet32`, `resnet101`, ...
+
+    Raises: ValueError for an unknown name (with the nearest ones), or widths for a torchvision network.
+    """
+    if name == "lab":
+        return small_resnet((2, 3, 3), widths or (8, 16, 32), classes)
+    if match := re.fullmatch(r"cifar_resnet(\d+)", name):
+        return cifar_resnet(int(match[1]), widths or (16, 32, 64), classes)
+    if widths:
+        raise ValueError(f"widths={widths}: network '{name}' has fixed widths; leave widths out")
+    return imagenet_resnet(name, classes)

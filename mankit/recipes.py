@@ -1,0 +1,149 @@
+"""A recipe: everything that makes one run, in one frozen record. The same recipe gives the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch.optim import Optimizer
+
+from .blocks import LocalNet
+from .data import Data, batches, load, steps_per_epoch
+from .networks import Normalize, build_network
+from .rules import local_net
+from .training import Schedule, Step, cosine, make_optimizer, train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: a rule, a network, its data and how to train. The defaults are the lab's: minutes on a laptop.
+
+    Args:
+        rule, K, options: see `mankit.rules`; for 'bp' K only says at how many places the net is measured.
+        network: 'lab', 'cifar_resnet32', 'resnet101', ... ; data: 'glyphs', 'digits', 'cifar10', ...
+        data_options: for `mankit.data.load` (train_size, size, ...).
+        epochs, batch, lr, warmup (epochs), momentum, weight_decay: SGD with Nesterov momentum and cosine decay.
+        per_step: the learning rate moves at every step instead of every epoch (as published).
+        augment: the data set's usual random crop and flip. seed: of the weights, the data and their order.
+        bf16, per_block (an optimizer for each block), ema_update: see `mankit.training.train`.
+    Raises: ValueError for numbers that don't fit.
+    """
+
+    rule: str = "dgl"
+    K: int = 8
+    options: dict[str, object] = field(default_factory=dict)
+    network: str = "lab"
+    widths: tuple[int, ...] | None = None
+    data: str = "glyphs"
+    data_options: dict[str, object] = field(default_factory=dict)
+    epochs: int = 6
+    batch: int = 100
+    lr: float = 0.1
+    warmup: int = 1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    per_step: bool = False
+    augment: bool = False
+    seed: int = 0
+    bf16: bool = False
+    per_block: bool = False
+    ema_update: str = "before"
+
+    def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("batch", self.batch)):
+            if value < 1:
+                raise ValueError(f"{name}={value}: choose a whole number from 1 up")
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr}: choose a learning rate above 0 (the lab's is 0.1)")
+
+    def but(self, **changes: object) -> Recipe:
+        """The same recipe with some fields changed."""
+        return replace(self, **changes)
+
+    def load_data(self, root: str | Path | None = None, device: str = "cpu", download: bool = False) -> Data:
+        """The recipe's data, on a device."""
+        return load(self.data, root, seed=self.seed, device=device, download=download, **self.data_options)
+
+    def prepare(self, data: Data | None = None, device: str = "auto") -> Run:
+        """Build the network, its heads and the optimizer; nothing is trained yet.
+
+        data: what `load_data` gave, to share it between runs. device: 'auto' takes a CUDA GPU if there is one.
+        """
+        data = data or self.load_data(device=pick_device(device))
+        image_shape = tuple(data.train.images.shape[1:])
+        with torch.random.fork_rng(devices=[]):  # the seed rules these weights, and nothing outside
+            torch.manual_seed(self.seed)
+            layers, classifier = build_network(self.network, len(data.classes), self.widths)
+            net = local_net(
+                layers,
+                classifier,
+                self.rule,
+                1 if self.rule == "bp" else self.K,
+                image_shape=image_shape,
+                normalize=Normalize(data.mean, data.std),
+                **self.options,
+            )
+        if self.rule == "bp":
+            net.recut(self.K)  # an impossible K should be said now, not after training
+        net.to(data.train.images.device)
+        steps = steps_per_epoch(data.train, self.batch)
+        return Run(
+            recipe=self,
+            data=data,
+            net=net,
+            optimizer=make_optimizer(net, self.lr, self.momentum, self.weight_decay, self.per_block),
+            schedule=cosine(self.lr, self.epochs, steps, self.warmup, min(0.01, self.lr), self.per_step),
+            total=self.epochs * steps,
+        )
+
+
+@dataclass
+class Run:
+    """A recipe that is ready to train: `for step in run: ...` trains; `run.net` may be measured at any time."""
+
+    recipe: Recipe
+    data: Data
+    net: LocalNet
+    optimizer: Optimizer | list[Optimizer]
+    schedule: Schedule
+    total: int  # steps
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[Step]:
+        r = self.recipe
+        how = self.data.augment if r.augment else None
+        feed = batches(self.data.train, r.batch, r.epochs, seed=r.seed, augment=how)
+        return train(self.net, self.optimizer, feed, self.schedule, ema_update=r.ema_update, bf16=r.bf16)
+
+    @property
+    def measured_net(self) -> LocalNet:
+        """The network to measure per block: for 'bp', the trained layers seen in the recipe's K blocks."""
+        return self.net.recut(self.recipe.K) if self.recipe.rule == "bp" else self.net
+
+
+def pick_device(device: str = "auto") -> str:
+    """'auto' is CUDA where there is a GPU, else the CPU. Raises ValueError for a device that isn't there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device='{device}' isn't usable here: choose auto, cpu or cuda") from error
+    return device
+
+
+_LAB_HEAD = {"head": "0c1f"}
+_LAB_MAN = {**_LAB_HEAD, "decay": 0.995}
+_LAB_LAMBDAS = {"lam_x": 1.0, "lam_y": 1.0}  # one weight in every block: a ramp would be one more difference
+LAB: dict[str, Recipe] = {
+    "BP": Recipe(rule="bp"),
+    "DGL": Recipe(rule="dgl", options=_LAB_HEAD),
+    "InfoPro": Recipe(rule="infopro", options={**_LAB_HEAD, **_LAB_LAMBDAS}),
+    "MAN": Recipe(rule="man", options={**_LAB_MAN, "base": "dgl"}),
+    "MAN + decoder": Recipe(rule="man", options={**_LAB_MAN, **_LAB_LAMBDAS, "base": "infopro"}),
+}
+"""The lab's recipes by the name that plots and tables use."""

@@ -1,0 +1,185 @@
+"""Training: one atom (`local_step`), one generator of steps (`train`). The only file that calls backward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from .blocks import LocalNet
+from .heads import Head
+
+Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B,)
+Schedule = Callable[[int], float]  # step -> learning rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step leaves: its index from 0, the K local losses (on the device), the learning rate."""
+
+    index: int
+    losses: Tensor  # (K,), detached; reading a number from it waits for the device, so do it seldom
+    lr: float
+
+
+def local_step(
+    block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor, bf16: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Train one block on one batch: forward from `h.detach()`, local loss, backward AT ONCE, free.
+
+    The detach makes the block's gradient its own; the backward at once is what saves memory: with one backward
+    on the sum of all losses, every activation would be kept as long as in back-propagation.
+
+    Args:
+        h: the block's input (B, C, H, W). x: images in [0, 1]. y: labels. bf16: autocast the forward.
+    Returns: (features for the next block, the loss), both detached. Gradients are left in `.grad`.
+    """
+    with torch.autocast(h.device.type, torch.bfloat16, enabled=bf16):
+        out = block(h.detach())
+        loss = head.loss(out, x, y)
+    loss.backward()
+    return out.detach(), loss.detach()
+
+
+def train_batch(
+    net: LocalNet,
+    optimizers: Sequence[Optimizer],
+    x: Tensor,
+    y: Tensor,
+    *,
+    ema_update: str = "before",
+    bf16: bool = False,
+) -> Tensor:
+    """One batch through all blocks. Returns the K local losses (K,), detached.
+
+    optimizers: one for all blocks, which steps at the end, or one for each, which steps as soon as the block has
+    its gradients (and drops them): the weights come out the same, since block i+1 sees features from before.
+    """
+    h, losses, each = net.normalize(x), [], len(optimizers) > 1
+    for i, (block, head) in enumerate(zip(net.blocks, net.heads, strict=True)):
+        h, loss = local_step(block, head, h, x, y, bf16)
+        losses.append(loss)
+        if ema_update == "before" and i + 1 < net.K:
+            head.after_step(net.blocks[i + 1])
+        if each:
+            _step(optimizers[i])
+    if not each:
+        _step(optimizers[0])
+    if ema_update == "after":
+        for head, next_block in zip(net.heads, net.blocks[1:], strict=False):
+            head.after_step(next_block)
+    return torch.stack(losses)
+
+
+def _step(optimizer: Optimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def train(
+    net: LocalNet,
+    optimizer: Optimizer | Sequence[Optimizer],
+    batches: Iterable[Batch],
+    schedule: Schedule | None = None,
+    *,
+    ema_update: str = "before",
+    bf16: bool = False,
+    channels_last: bool = True,
+    first_step: int = 0,
+) -> Iterator[Step]:
+    """Train step by step: `for step in train(...)`, and the loop's body may look at or change anything.
+
+    Args:
+        optimizer: one for the whole net, or K of them, one per block (see `make_optimizer`).
+        batches: (images in [0, 1], labels), as many as you want to train on, on the net's device.
+        schedule: step -> learning rate; None keeps the optimizer's.
+        ema_update: MAN's EMA reads the next block 'before' the optimizer's step (as published) or 'after'.
+        bf16: autocast to bfloat16. channels_last: the faster memory layout for convolutions.
+        first_step: the index of the first step, for a run that goes on.
+    Yields: a Step after each batch. Raises: ValueError for a batch or setting that doesn't fit.
+    """
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    if len(optimizers) not in (1, net.K):
+        raise ValueError(f"{len(optimizers)} optimizers for K={net.K} blocks: give one, or one per block")
+    if ema_update not in ("before", "after"):
+        raise ValueError(f"ema_update='{ema_update}': choose 'before' (as published) or 'after'")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net.train().to(memory_format=layout)
+    for index, (x, y) in enumerate(batches, start=first_step):
+        if index == first_step:
+            check_batch(net, x, y)
+        lr = set_lr(optimizers, schedule(index)) if schedule else optimizers[0].param_groups[0]["lr"]
+        x = x.contiguous(memory_format=layout)
+        yield Step(index, train_batch(net, optimizers, x, y, ema_update=ema_update, bf16=bf16), lr)
+
+
+def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
+    """Raise a ValueError that says what is wrong with a batch: images (B, 3, H, W), labels 0..classes-1."""
+    channels = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
+    if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
+        raise ValueError(f"images {tuple(x.shape)} {x.dtype}: give floats in [0, 1], (batch, {channels}, H, W)")
+    if y.shape != x.shape[:1] or y.is_floating_point():
+        raise ValueError(f"labels {tuple(y.shape)} {y.dtype}: give whole numbers, one per image ({len(x)})")
+    classes = [m for m in net.heads[-1].modules() if isinstance(m, nn.Linear)][-1].out_features
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise ValueError(f"labels {int(y.min())}..{int(y.max())}: this network has classes 0..{classes - 1}")
+
+
+def make_optimizer(
+    net: LocalNet,
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    per_block: bool = False,
+) -> Optimizer | list[Optimizer]:
+    """SGD with Nesterov momentum over everything trainable: one optimizer, or one per block with its head."""
+    groups = [list(pair) for pair in zip(net.blocks, net.heads, strict=True)] if per_block else [[net]]
+    optimizers = [
+        SGD(
+            [p for module in group for p in module.parameters() if p.requires_grad],
+            lr=lr,
+            momentum=momentum,
+            nesterov=momentum > 0,
+            weight_decay=weight_decay,
+        )
+        for group in groups
+    ]
+    return optimizers if per_block else optimizers[0]
+
+
+def set_lr(optimizers: Sequence[Optimizer], lr: float) -> float:
+    """Set the learning rate of every parameter group; returns it."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+    return lr
+
+
+def cosine(
+    lr: float, epochs: int, steps_per_epoch: int, warmup: int = 10, start: float = 0.01, per_step: bool = False
+) -> Schedule:
+    """Cosine decay with the published warm-up blend, as a function of the step.
+
+    In epoch e = 1..epochs, c(e) = lr/2 (1 + cos(pi e / epochs)); the first `warmup` epochs blend from `start`
+    into it: c(e) b + start (1 - b) with b = (e-1)/warmup. This is the code of InfoPro and MAN (warmup 10,
+    start 0.01); note that its last epoch has learning rate 0. With per_step, e and b rise at every step
+    (b = e/warmup), so that short runs don't lose their last epoch.
+
+    Raises: ValueError for numbers that don't fit.
+    """
+    if epochs < 1 or steps_per_epoch < 1 or warmup < 0 or lr <= 0:
+        raise ValueError(
+            f"lr={lr}, epochs={epochs}, steps_per_epoch={steps_per_epoch}, warmup={warmup}: "
+            "choose lr above 0, epochs and steps from 1 up, warmup from 0 up"
+        )
+
+    def schedule(step: int) -> float:
+        e = (step + 1) / steps_per_epoch if per_step else step // steps_per_epoch + 1
+        blend = min(1.0, (e if per_step else e - 1) / warmup) if warmup else 1.0
+        return lr / 2 * (1 + math.cos(math.pi * e / epochs)) * blend + start * (1 - blend)
+
+    return schedule

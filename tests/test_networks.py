@@ -1,0 +1,84 @@
+"""Networks: the right layers, the right sizes, clear errors."""
+
+import pytest
+import torch
+from torch import nn
+
+from mankit.networks import Normalize, build_network, cifar_resnet, imagenet_resnet, small_resnet
+
+
+def parameters(layers, classifier):
+    return sum(p.numel() for module in [*layers, classifier] for p in module.parameters())
+
+
+@pytest.mark.parametrize(("depth", "units"), [(20, 10), (32, 16), (110, 55)])
+def test_cifar_resnets_have_the_papers_units(depth, units):
+    layers, _ = cifar_resnet(depth)
+    assert len(layers) == units
+
+
+def test_resnet32_has_the_published_size():
+    # 464,154 with option-A shortcuts (He et al.); the 1x1 shortcuts with BatchNorm add 2,752
+    assert parameters(*cifar_resnet(32)) == 464_154 + 16 * 32 + 64 + 32 * 64 + 128
+
+
+def test_widths_and_image_size_are_free():
+    layers, classifier = small_resnet((1, 2), (5, 7), classes=3)
+    for size in (8, 13):
+        assert classifier(nn.Sequential(*layers)(torch.rand(2, 3, size, size))).shape == (2, 3)
+
+
+def test_convolutions_start_with_he_normal_fan_out():
+    torch.manual_seed(0)
+    layers, _ = cifar_resnet(20)
+    weight = layers[-1].conv2.weight
+    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "units"), [("resnet18", 9), ("resnet101", 34), ("resnet152", 51), ("resnext50_32x4d", 17)]
+)
+def test_torchvision_networks_compute_what_torchvision_computes(name, units):
+    from torchvision import models
+
+    torch.manual_seed(0)
+    layers, classifier = imagenet_resnet(name, classes=7)
+    torch.manual_seed(0)
+    reference = models.get_model(name, num_classes=7).eval()
+    assert len(layers) == units
+    ours = nn.Sequential(*layers, classifier).eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(x), reference(x))
+
+
+def test_normalize_standardises():
+    x = torch.rand(4, 3, 2, 2)
+    out = Normalize((0.1, 0.2, 0.3), (0.5, 0.25, 1.0))(x)
+    torch.testing.assert_close(out[:, 1], (x[:, 1] - 0.2) / 0.25)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cifar_resnet(33), r"depth=33.*6n \+ 2.*nearest: 32"),
+        (lambda: small_resnet((1, 1), (4, -8)), r"widths=\(4, -8\)"),
+        (lambda: small_resnet((1, 0), (4, 8)), r"units=\(1, 0\)"),
+        (lambda: small_resnet((1,), (4, 8)), "differ in length"),
+        (lambda: small_resnet((1,), (4,), classes=0), r"classes=\(0,\)"),
+        (lambda: build_network("resnet10"), "did you mean.*resnet101"),
+        (lambda: build_network("resnet18", classes=0), "classes=0"),
+        (lambda: build_network("resnet18", widths=(4, 4, 4)), "fixed widths"),
+        (lambda: Normalize((0.0,), (0.0,)), "above 0"),
+    ],
+)
+def test_bad_input_is_one_clear_line(call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_names_give_networks():
+    assert len(build_network("lab")[0]) == 9
+    assert len(build_network("cifar_resnet44")[0]) == 22
+    assert build_network("lab", classes=3, widths=(2, 3, 4))[1][-1].weight.shape == (3, 4)

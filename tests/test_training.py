@@ -1,0 +1,226 @@
+"""Training: K=1 is back-propagation, no gradient crosses a block, schedules, optimizers, layouts, errors."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from mankit.networks import small_resnet
+from mankit.rules import local_net
+from mankit.training import cosine, local_step, make_optimizer, train
+
+SGD = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+
+
+def run(net, batches, optimizer=None, **how):
+    return list(train(net, optimizer or make_optimizer(net, 0.1), batches, **how))
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@given(seed=st.integers(0, 10_000), channels_last=st.booleans())
+def test_one_block_is_plain_pytorch_bit_for_bit(seed, channels_last):
+    torch.manual_seed(seed)
+    layers, classifier = small_resnet((1, 1), (4, 6), classes=4)
+    plain = copy.deepcopy(nn.Sequential(*layers, classifier))
+    net = local_net(layers, classifier, "bp", 1, image_shape=(3, 8, 8))
+    batches = [(torch.rand(6, 3, 8, 8), torch.randint(4, (6,))) for _ in range(3)]
+    run(net, batches, channels_last=channels_last)
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    plain.train().to(memory_format=layout)
+    optimizer = torch.optim.SGD(plain.parameters(), **SGD)
+    for x, y in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(plain(x.contiguous(memory_format=layout)), y).backward()
+        optimizer.step()
+    ours = nn.Sequential(*net.layers, net.heads[-1].body)
+    assert same(ours, plain)
+
+
+@pytest.mark.parametrize("rule", ["greedy", "dgl", "infopro", "man"])
+def test_no_gradient_crosses_a_block(make_net, make_batch, rule):
+    """Poison: block i's training sends NaN into its own gradients; no other block or head may get one."""
+    net = make_net(rule, K=4)
+    x, y = make_batch()
+    for i in range(net.K):
+        net.zero_grad()
+        h = net.features(x)[i - 1] if i else x.clone().requires_grad_()  # a graph through all earlier blocks
+        h.retain_grad()
+        poisoned = PoisonedHead(net.heads[i])
+        local_step(net.blocks[i], poisoned, h, x, y)
+        assert h.grad is None
+        for j in range(net.K):
+            own = [p.grad for p in [*net.blocks[j].parameters(), *net.heads[j].parameters()] if p.grad is not None]
+            assert bool(own) == (i == j)
+        assert all(p.grad.isnan().all() for p in net.blocks[i].parameters())
+
+
+class PoisonedHead(nn.Module):
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def loss(self, h, x, y):
+        return self.head.loss(h, x, y) * torch.nan
+
+
+@pytest.mark.parametrize("rule", ["dgl", "infopro", "man"])
+def test_other_blocks_labels_dont_reach_a_block(make_net, make_batch, rule):
+    """Block i's gradient is the same whatever the loss of block i+1 is."""
+    gradients = []
+    for wrong in (False, True):
+        net = make_net(rule, K=3)
+        x, y = make_batch()
+        h = x
+        for i, (block, head) in enumerate(zip(net.blocks, net.heads, strict=True)):
+            h, _ = local_step(block, head, h, x, (y + 1) % 4 if wrong and i > 0 else y)
+        gradients.append([[p.grad for p in block.parameters()] for block in net.blocks])
+    right, wrong = gradients
+    assert all(torch.equal(a, b) for a, b in zip(right[0], wrong[0], strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(right[1], wrong[1], strict=True))
+
+
+@pytest.mark.parametrize("rule", ["dgl", "infopro", "man"])
+def test_one_backward_on_the_summed_losses_gives_the_same_gradients(make_net, make_batch, rule):
+    block_wise, summed = make_net(rule, K=4), make_net(rule, K=4)
+    x, y = make_batch()
+    h = x
+    for block, head in zip(block_wise.blocks, block_wise.heads, strict=True):
+        h, _ = local_step(block, head, h, x, y)
+    h, total = x, 0
+    for block, head in zip(summed.blocks, summed.heads, strict=True):
+        h = block(h.detach())
+        total = total + head.loss(h, x, y)
+    total.backward()
+    for a, b in zip(block_wise.parameters(), summed.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        assert a.grad is None or torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("rule", ["dgl", "infopro", "man"])
+@pytest.mark.parametrize("ema_update", ["before", "after"])
+def test_one_optimizer_or_one_per_block_gives_the_same_weights(make_net, make_batch, rule, ema_update):
+    batches = [make_batch(t) for t in range(3)]
+    shared, each = make_net(rule, K=4), make_net(rule, K=4)
+    run(shared, batches, ema_update=ema_update)
+    run(each, batches, make_optimizer(each, 0.1, per_block=True), ema_update=ema_update)
+    assert same(shared, each)
+
+
+def test_the_ema_reads_the_next_block_before_or_after_the_optimizer(make_net, make_batch):
+    for order in ("before", "after"):
+        net = make_net("man", K=3, decay=0.0)
+        start = [p.clone() for p in net.blocks[1][0].parameters()]
+        run(net, [make_batch()], ema_update=order)
+        target = start if order == "before" else list(net.blocks[1][0].parameters())
+        assert all(torch.equal(a, b) for a, b in zip(net.heads[0].ema.parameters(), target, strict=True))
+        assert not torch.equal(start[0], next(net.blocks[1][0].parameters()))
+
+
+def test_the_decay_may_change_between_steps(make_net, make_batch):
+    net = make_net("man", K=3, decay=1.0)
+    ema = net.heads[0].ema
+    frozen = [p.clone() for p in ema.parameters()]
+    for step in train(net, make_optimizer(net, 0.1), [make_batch(t) for t in range(3)]):
+        unchanged = all(torch.equal(a, b) for a, b in zip(frozen, ema.parameters(), strict=True))
+        assert unchanged == (step.index < 2)
+        if step.index == 1:
+            net.set_decay(0.5)
+
+
+def test_training_lowers_every_local_loss(make_net, make_batch):
+    net = make_net("infopro", K=3, lam_x=1.0, lam_y=1.0)
+    steps = run(net, [make_batch()] * 40)
+    assert (steps[-1].losses < 0.7 * steps[0].losses).all()
+
+
+def test_graph_is_freed_and_losses_wait_on_the_device(make_net, make_batch):
+    net = make_net("dgl", K=3)
+    step = next(train(net, make_optimizer(net, 0.1), [make_batch()]))
+    assert step.losses.shape == (3,)
+    assert not step.losses.requires_grad
+    h, loss = local_step(net.blocks[0], net.heads[0], *[make_batch()[0]] * 2, make_batch()[1])
+    assert h.grad_fn is None
+    assert loss.grad_fn is None
+
+
+def test_bf16_autocast_trains_close_to_float32(make_net, make_batch):
+    losses = {}
+    for bf16 in (False, True):
+        net = make_net("man", K=3, base="infopro", dtype=torch.float32)
+        batches = [make_batch(0, 32, torch.float32)] * 5
+        losses[bf16] = torch.stack([s.losses for s in run(net, batches, bf16=bf16)])
+        assert all(p.dtype == torch.float32 for p in net.parameters())
+    assert not torch.equal(losses[True], losses[False])
+    torch.testing.assert_close(losses[True].float(), losses[False], rtol=0.1, atol=0.1)
+
+
+def test_channels_last_is_the_default_layout(make_net, make_batch):
+    seen = []
+    net = make_net("dgl", K=2)
+    net.blocks[1][0].register_forward_hook(lambda m, i, out: seen.append(out))
+    run(net, [make_batch()])
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def published_lr(epoch, lr, epochs):  # the published code's two lines, epoch from 1
+    c = 0.5 * lr * (1 + torch.cos(torch.tensor(torch.pi * epoch / epochs, dtype=torch.float64))).item()
+    return c * (epoch - 1) / 10 + 0.01 * (11 - epoch) / 10 if epoch <= 10 else c
+
+
+@given(step=st.integers(0, 400 * 49 - 1))
+def test_the_schedule_is_the_published_one(step):
+    assert cosine(0.8, 400, 49)(step) == pytest.approx(published_lr(step // 49 + 1, 0.8, 400), abs=1e-12)
+
+
+def test_the_per_step_schedule_rises_then_falls_to_zero():
+    lrs = [cosine(0.1, 6, 40, warmup=1, per_step=True)(s) for s in range(240)]
+    peak = lrs.index(max(lrs))
+    assert peak == 39
+    assert lrs[-1] == pytest.approx(0, abs=1e-9)
+    assert all(a > b for a, b in zip(lrs[peak:], lrs[peak + 1 :], strict=False))
+
+
+def test_the_schedule_sets_the_learning_rate(make_net, make_batch):
+    net = make_net("dgl")
+    optimizer = make_optimizer(net, 0.1)
+    steps = run(net, [make_batch(t) for t in range(3)], optimizer, schedule=lambda s: 0.1 / (s + 1), first_step=4)
+    assert [s.index for s in steps] == [4, 5, 6]
+    assert [s.lr for s in steps] == pytest.approx([0.1 / 5, 0.1 / 6, 0.1 / 7])
+    assert optimizer.param_groups[0]["lr"] == steps[-1].lr
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.rand(4, 1, 8, 8), torch.zeros(4).long(), r"images \(4, 1, 8, 8\).*3, H, W"),
+        (torch.rand(3, 8, 8), torch.zeros(3).long(), r"images \(3, 8, 8\)"),
+        (torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4).long(), "floats in"),
+        (torch.rand(4, 3, 8, 8), torch.zeros(3).long(), "one per image"),
+        (torch.rand(4, 3, 8, 8), torch.zeros(4), "whole numbers"),
+        (torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 4]), r"labels 0..4: this network has classes 0..3"),
+        (torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, -1]), "labels -1..2"),
+    ],
+)
+def test_a_bad_batch_is_one_clear_line(make_net, x, y, message):
+    net = make_net("dgl", dtype=torch.float32)
+    with pytest.raises(ValueError, match=message) as error:
+        run(net, [(x, y)])
+    assert "\n" not in str(error.value)
+
+
+def test_bad_settings_are_one_clear_line(make_net, make_batch):
+    net = make_net("dgl", K=3)
+    with pytest.raises(ValueError, match="2 optimizers for K=3"):
+        run(net, [make_batch()], [make_optimizer(net)] * 2)
+    with pytest.raises(ValueError, match="ema_update='never'"):
+        run(net, [make_batch()], ema_update="never")
+    with pytest.raises(ValueError, match="epochs=0"):
+        cosine(0.1, 0, 10)
