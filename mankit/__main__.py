@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -25,14 +27,14 @@ OPTION = typer.Option
 
 @app.command()
 def lab(
-    notebook: Annotated[Path | None, typer.Argument(help="What to open [default: the tour].")] = None,
+    notebook: Annotated[Path | None, typer.Argument(help="What to open (default: the tour).")] = None,
     browser: Annotated[bool, OPTION(help="Open a browser window.")] = True,
 ) -> None:
     """Open JupyterLab on the tour. Example: mankit lab"""
-    tour = Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb"
-    path = notebook or tour
+    path = notebook or Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb"
     if not path.exists():
         raise ValueError(f"no notebook {path}: run this in mankit's folder, or name a notebook")
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is JupyterLab's business: it asks, then closes its kernels
     command = [sys.executable, "-m", "jupyterlab", str(path.resolve())]
     raise typer.Exit(subprocess.call(command + ([] if browser else ["--no-browser"])))
 
@@ -44,40 +46,61 @@ def run(
         list[str] | None, OPTION("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
     ] = None,
     out: Annotated[Path, OPTION("-o", "--out", help="Folder for the executed copy.")] = Path("runs"),
+    save: Annotated[bool, OPTION("--save", help="For authors: keep the outputs in the notebook itself.")] = False,
 ) -> None:
     """Execute a notebook with other parameters. Example: mankit run notebooks/00_tour.ipynb -p K 4 -p decay 0.99
 
     The executed copy has its parameters in its name. Exit code 1: a cell failed (the copy shows which).
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    if not notebook.is_file():
+    from . import notebooks
+
+    if notebook.suffix != ".ipynb" or not notebook.is_file():
         raise ValueError(f"no notebook {notebook}: look into notebooks/")
-    values = dict(_parameter(text) for text in parameter or [])
-    known = papermill.inspect_notebook(str(notebook))
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"{notebook.name} has no parameter {name}: {hint}choose from {', '.join(known)}")
+    try:
+        known = papermill.inspect_notebook(str(notebook))
+    except Exception as error:  # there are many ways not to be a notebook
+        raise ValueError(f"{notebook} isn't a notebook that can be read: {_first_line(error)}") from error
+    values = _parameters(parameter or [], known)
     tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
     target = _writable(out) / f"{notebook.stem}{tail}.ipynb"
+    if save and values:
+        raise ValueError("--save and -p: a notebook is kept with the parameters that stand in it; leave out -p")
     try:
-        papermill.execute_notebook(str(notebook), str(target), values, cwd=str(notebook.parent), log_output=False)
+        notebooks.execute(notebook, target, values)
     except PapermillExecutionError as error:
-        print(f"mankit: cell {error.exec_count} failed: {error.ename}: {error.evalue}; see {target}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(target)
+        raise _failed(f"cell {error.exec_count} failed: {error.ename}: {error.evalue}", target) from None
+    except DeadKernelError as error:
+        raise _failed(f"{error} (out of memory?)", target) from None
+    if save:
+        notebooks.save(target, notebook)
+    print(notebook if save else target)
 
 
-def _parameter(text: str) -> tuple[str, object]:
-    """'K=8' -> ('K', 8); numbers, lists, true and null as in JSON, anything else is text."""
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+def _failed(reason: str, copy: Path) -> typer.Exit:
+    print(f"mankit: {_first_line(reason)}; see {copy}", file=sys.stderr)
+    return typer.Exit(1)
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _parameters(texts: list[str], known: dict[str, object]) -> dict[str, object]:
+    """['K=8'] -> {'K': 8}; numbers, lists, true and null as in JSON, anything else is text."""
+    values = {}
+    for name, _, value in (text.partition("=") for text in texts):
+        if name not in known:
+            hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(name, known, n=1))
+            raise ValueError(f"no parameter {name} in this notebook: {hint}choose from {', '.join(known) or 'none'}")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values
 
 
 def _writable(folder: Path) -> Path:
@@ -114,13 +137,13 @@ def train(
     augment: Annotated[bool, OPTION(help="The data set's usual random crop and flip.")] = False,
     train_size: Annotated[int | None, OPTION(help="Use only so many training images.")] = None,
     size: Annotated[int | None, OPTION(help="Resize the images to SIZE x SIZE.")] = None,
-    root: Annotated[Path | None, OPTION(help="Where the data lies [default: $MANKIT_DATA or data/].")] = None,
+    root: Annotated[Path | None, OPTION(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
     download: Annotated[bool, OPTION(help="Fetch the data set if it isn't there.")] = False,
     bf16: Annotated[bool, OPTION(help="Autocast to bfloat16.")] = False,
     per_block: Annotated[bool, OPTION(help="An optimizer for each block, which steps at once.")] = False,
     ema_update: Annotated[str, OPTION(help="man: before or after the optimizer's step.")] = "before",
     device: Annotated[str, OPTION(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, OPTION(help="CPU threads; one is fastest for the lab's small network.")] = 1,
+    threads: Annotated[int, OPTION(min=1, help="CPU threads; one is fastest for the lab's small network.")] = 1,
     out: Annotated[Path | None, OPTION("-o", "--out", help="Folder for the table, as blocks.csv.")] = None,
 ) -> None:
     """Train one network and print a row for each block.
@@ -138,11 +161,11 @@ def train(
     rule_options = {
         name: context.params[name]
         for name in ("head", "decay", "branches", "start", "base", "lam_x", "lam_y", "contrast")
-        if name in takes or _typed(context, name)  # what was typed must fit the rule; a default may not
+        if name in takes or context.get_parameter_source(name).name == "COMMANDLINE"  # what was typed must fit
     }
-    sizes = {"train_size": train_size, "size": size}
+    sizes = {name: context.params[name] for name in ("train_size", "size") if context.params[name] is not None}
     recipe = Recipe(
-        rule, K, rule_options, network, None, data, {k: v for k, v in sizes.items() if v}, epochs, batch, lr,
+        rule, K, rule_options, network, None, data, sizes, epochs, batch, lr,
         seed=seed, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
     )  # fmt: skip
     folder = _writable(out) if out else None
@@ -155,23 +178,18 @@ def train(
     _print_table(recipe, table, seconds, device)
     if folder:
         table.to_csv(folder / "blocks.csv", index=False)
-    if stopped:
-        raise typer.Exit(130)
-
-
-def _typed(context: typer.Context, name: str) -> bool:
-    return context.get_parameter_source(name).name == "COMMANDLINE"
+    raise typer.Exit(130 if stopped else 0)
 
 
 def _train(prepared: object) -> bool:
     """Train to the end under a progress bar; Ctrl-C stops early. Says whether it was stopped."""
     from tqdm import tqdm
 
-    bar = tqdm(prepared, unit="step", dynamic_ncols=True)
+    bar = tqdm(prepared, unit="step", dynamic_ncols=True, delay=0.5)  # a run that fails at once shows no bar
     try:
         for step in bar:
             if step.index % 20 == 0:  # reading a loss waits for the device
-                bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}")
+                bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
     except KeyboardInterrupt:
         print(f"stopped at step {bar.n} of {len(prepared)}; this is what it had learnt:", file=sys.stderr)
         return True
@@ -190,9 +208,11 @@ def main() -> None:
     try:
         sys.exit(app(_joined(sys.argv[1:]), standalone_mode=False))
     except TyperException as error:
-        print(f"mankit: {error.format_message()}", file=sys.stderr)
-    except ValueError as error:
-        print(f"mankit: {error}", file=sys.stderr)
+        message = error.format_message()
+    except (ValueError, OSError) as error:
+        message = str(error)
+    if message:  # there is none where the help was printed instead
+        print(f"mankit: {_first_line(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -201,13 +221,13 @@ def _joined(arguments: list[str]) -> list[str]:
     joined, rest = [], iter(arguments)
     for word in rest:
         if word in ("-p", "--parameter"):
-            name, value = next(rest, ""), ""
-            if "=" not in name:
-                value = next(rest, None)
-                if value is None:
-                    raise ValueError(f"-p {name}: give a name and a value, as in -p K 8")
-                name += "="
-            word = f"-p{name}{value}"
+            word = next(rest, "")
+            if "=" not in word:
+                value = next(rest, "--none")
+                if re.match("--?[A-Za-z]", value):  # the next option, and not a negative number
+                    raise ValueError(f"-p {word}: give a name and a value, as in -p K 8")
+                word += f"={value}"
+            word = f"-p{word}"
         joined.append(word)
     return joined
 

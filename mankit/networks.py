@@ -140,6 +140,6 @@ def build_network(
         return small_resnet((2, 3, 3), widths or (8, 16, 32), classes)
     if match := re.fullmatch(r"cifar_resnet(\d+)", name):
         return cifar_resnet(int(match[1]), widths or (16, 32, 64), classes)
-    if widths:
+    if widths and name in IMAGENET_NETWORKS:
         raise ValueError(f"widths={widths}: network '{name}' has fixed widths; leave widths out")
     return imagenet_resnet(name, classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,8 +56,10 @@ class Recipe:
         for name, value in (("epochs", self.epochs), ("batch", self.batch)):
             if value < 1:
                 raise ValueError(f"{name}={value}: choose a whole number from 1 up")
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise ValueError(f"lr={self.lr}: choose a learning rate above 0 (the lab's is 0.1)")
+        if self.ema_update not in ("before", "after"):
+            raise ValueError(f"ema_update='{self.ema_update}': choose 'before' (as published) or 'after'")
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""

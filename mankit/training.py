@@ -122,6 +122,8 @@ def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
     channels = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
     if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
         raise ValueError(f"images {tuple(x.shape)} {x.dtype}: give floats in [0, 1], (batch, {channels}, H, W)")
+    if len(x) < 2:
+        raise ValueError(f"a batch of {len(x)}: BatchNorm needs at least 2 images to train on")
     if y.shape != x.shape[:1] or y.is_floating_point():
         raise ValueError(f"labels {tuple(y.shape)} {y.dtype}: give whole numbers, one per image ({len(x)})")
     classes = [m for m in net.heads[-1].modules() if isinstance(m, nn.Linear)][-1].out_features

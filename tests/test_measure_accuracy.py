@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import batch, conv_net
 from torch import nn
 
-from mankit.measure import accuracy, block_accuracy, block_features, eval_mode, linear_probe, probe_accuracy
+from mankit.measure import block_accuracy, block_features, eval_mode, evaluate, linear_probe, probe_accuracy
 
 
 def by_hand(net, batches):
@@ -29,7 +29,7 @@ def by_hand(net, batches):
 def test_accuracy_is_the_count_by_hand(sizes, seed):
     net, batches = conv_net(seed=seed), [batch(n, seed=seed + i) for i, n in enumerate(sizes)]
     measured = block_accuracy(net, iter(batches))
-    last = accuracy(net, iter(batches))
+    last = evaluate(net, iter(batches))
     assert measured == pytest.approx(by_hand(net, batches))
     assert last == pytest.approx(measured[-1])
 
@@ -37,9 +37,9 @@ def test_accuracy_is_the_count_by_hand(sizes, seed):
 def test_right_labels_are_100_percent_and_wrong_ones_0():
     net, (x, _) = conv_net().eval(), batch()
     labels = net(x).argmax(1)
-    assert accuracy(net, [(x, labels)]) == 100
-    assert accuracy(net, [(x, (labels + 1) % 10)]) == 0
-    assert accuracy(net, [(x, labels), (x, (labels + 1) % 10)]) == 50
+    assert evaluate(net, [(x, labels)]) == 100
+    assert evaluate(net, [(x, (labels + 1) % 10)]) == 0
+    assert evaluate(net, [(x, labels), (x, (labels + 1) % 10)]) == 50
 
 
 def test_head_without_class_scores_is_nan_and_never_called():
@@ -53,7 +53,7 @@ def test_head_without_class_scores_is_nan_and_never_called():
 
 
 @pytest.mark.parametrize("measure", [
-    lambda net, batches: accuracy(net, batches),
+    lambda net, batches: evaluate(net, batches),
     lambda net, batches: block_accuracy(net, batches),
     lambda net, batches: block_features(net, batches),
 ])

@@ -49,7 +49,7 @@ def test_a_bundle_lasts_is_small_and_repeats(name):
     image.load()
     assert image.format == "PNG" and "Software" not in image.info
     size = metadata["image/png"]
-    assert image.size == (size["width"], size["height"]) and size["width"] == 760
+    assert image.size == (size["width"], size["height"]) and size["width"] == 700
     assert np.asarray(image.convert("L")).std() > 5, "the picture is blank"
     text = json.dumps(data[PLOTLY], allow_nan=False)
     assert len(json.dumps(data[PLOTLY], separators=(",", ":"))) < 20_000 and "bdata" not in text

@@ -114,7 +114,8 @@ def _finish(fig: go.Figure, sizes: list[int], rule: str, look_ahead: bool) -> go
     return fig.update_layout(margin=dict(t=46, b=4))
 
 
-def image_grid(images, titles: Sequence[str] | None = None, columns: int = 8, title: str = "") -> go.Figure:
+def image_grid(images: Sequence | np.ndarray, titles: Sequence[str] | None = None, columns: int = 8,
+               title: str = "") -> go.Figure:
     """A contact sheet of images (N, 3, H, W): uint8, or floats in [0, 1] (others are clipped); titles on top.
 
     The pixels travel in the figure: keep N * H * W below about 4,000 for a figure under 20 kB.

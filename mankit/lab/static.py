@@ -7,6 +7,7 @@ annotations, titles, legend, linear and log axes. Another trace or shape is a Va
 import base64
 import io
 import re
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ COLORWAY = ["#636efa", "#EF553B", "#00cc96", "#ab63fa", "#FFA15A", "#19d3f3", "#
 ANCHORS = {"auto": "center", "middle": "center"}  # the other names are the same in both libraries
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Plotly JSON with plain lists: arrays unpacked, floats rounded to 5 significant digits, NaN as None."""
     if isinstance(value, dict) and "bdata" in value:
         array = np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]))
@@ -47,8 +48,8 @@ def plain(value):
     return value
 
 
-def png(fig, scale: float = 2.0) -> bytes:
-    """Draw a plotly figure as a PNG of `scale` pixels per plotly pixel (width 760 where the figure has none).
+def png(fig: Any, scale: float = 1.0) -> bytes:
+    """Draw a plotly figure as a PNG of `scale` pixels per plotly pixel (width 700 where the figure has none).
 
     Raises ValueError for a trace, shape or option outside the part of plotly that this module draws.
     """
@@ -81,7 +82,7 @@ class _Page:
 
     def __init__(self, layout: dict, scale: float):
         self.layout, self.scale = layout, scale
-        self.width, self.height = layout.get("width", 760), layout.get("height", 450)
+        self.width, self.height = layout.get("width", 700), layout.get("height", 450)
         margin = {"l": 80, "r": 80, "t": 100, "b": 80, **layout.get("margin", {})}
         self.left, self.top, self.bottom = margin["l"], margin["t"], margin["b"]
         self.inner = (self.width - margin["l"] - margin["r"], self.height - margin["t"] - margin["b"])

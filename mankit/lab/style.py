@@ -24,7 +24,7 @@ LOOKS = {  # name: colour, dash, marker, hatch; fixed, so that a rule looks the 
 }
 OTHER_COLORS = (SKY, GREY, PINK, GREEN, RED, BLUE, ORANGE)
 OTHER_MARKERS = ("circle-open", "square-open", "triangle-down", "diamond-open", "cross", "star-open")
-WIDTH, FONT = 760, 14
+WIDTH, FONT = 700, 14
 
 
 def look(name: str, index: int = 0) -> dict[str, str]:
@@ -44,7 +44,7 @@ def looks(names: Iterable[str]) -> list[dict[str, str]]:
     return [look(name, others.index(name) if name in others else 0) for name in names]
 
 
-def bundle(fig: go.Figure, alt: str | None = None, scale: float = 2.0) -> tuple[dict, dict]:
+def bundle(fig: go.Figure, alt: str | None = None, scale: float = 1.0) -> tuple[dict, dict]:
     """The MIME bundle of a figure and its metadata. `alt` goes before `fig.layout.meta["alt"]`.
 
     Raises ValueError without any summary in words, and where the PNG can't be drawn (see `static.png`).
@@ -93,6 +93,7 @@ def left_margin(top: float) -> int:
 
 
 def number(value: float) -> str:
+    """Three significant digits; whole numbers from 1,000 up."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
@@ -103,4 +104,5 @@ def unit(label: str) -> str:
 
 
 def say(value: float, ending: str = "") -> str:
+    """A number in words for a summary: NaN is 'no value'."""
     return "no value" if np.isnan(value) else number(value) + ending

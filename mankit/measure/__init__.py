@@ -1,6 +1,6 @@
 """What to measure on a network of blocks: functions of its blocks, heads and features, no hooks."""
 
-from .accuracy import accuracy, block_accuracy, eval_mode
+from .accuracy import block_accuracy, eval_mode, evaluate
 from .flops import checkpointed_flops, flops
 from .gradients import gradient_cosine
 from .memory import SavedBytes, checkpointed_bytes, cuda_peak, peak_saved_bytes, saved_bytes
@@ -8,7 +8,7 @@ from .probe import block_features, linear_probe, probe_accuracy
 from .similarity import MinibatchCKA, block_cka, cka, cka_matrix
 
 __all__ = [
-    "MinibatchCKA", "SavedBytes", "accuracy", "block_accuracy", "block_cka", "block_features",
-    "checkpointed_bytes", "checkpointed_flops", "cka", "cka_matrix", "cuda_peak", "eval_mode", "flops",
+    "MinibatchCKA", "SavedBytes", "block_accuracy", "block_cka", "block_features",
+    "checkpointed_bytes", "checkpointed_flops", "cka", "cka_matrix", "cuda_peak", "eval_mode", "evaluate", "flops",
     "gradient_cosine", "linear_probe", "peak_saved_bytes", "probe_accuracy", "saved_bytes",
 ]

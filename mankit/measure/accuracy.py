@@ -21,7 +21,7 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
             module.training = training  # not module.train(): that would also set the submodules
 
 
-def accuracy(net: nn.Module, batches: Batches) -> float:
+def evaluate(net: nn.Module, batches: Batches) -> float:
     """Percent of the images that the network's own output gets right.
 
     Raises ValueError if `batches` is empty.

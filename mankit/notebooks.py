@@ -1,0 +1,56 @@
+"""Execute a notebook from a fresh kernel, and clean what it leaves, so that it can be kept and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+
+
+def execute(notebook: Path, target: Path, parameters: dict[str, object] | None = None) -> None:
+    """Run every cell of a notebook, in its own folder, into `target`, with other parameters.
+
+    The kernel is this Python's, whatever kernel the notebook was saved with. What was run is kept even when a
+    cell fails. Raises: papermill's PapermillExecutionError for a failing cell.
+    """
+    where = str(notebook.parent)
+    try:
+        papermill.execute_notebook(str(notebook), str(target), parameters or {}, cwd=where, kernel_name="python3")
+    finally:
+        if target.is_file():
+            nb = nbformat.read(target, as_version=4)
+            nbformat.write(without_progress_bars(nb), target)
+
+
+def save(executed: Path, notebook: Path) -> None:
+    """Store an executed copy as the notebook itself: without times, paths or widget state of this machine."""
+    nb = nbformat.read(executed, as_version=4)
+    for metadata in [nb.metadata, *(cell.metadata for cell in nb.cells)]:
+        for key in ("papermill", "widgets", "execution"):
+            metadata.pop(key, None)
+    nb.metadata.get("language_info", {}).pop("version", None)
+    nbformat.write(nb, notebook)
+
+
+def without_progress_bars(nb: NotebookNode) -> NotebookNode:
+    """Progress bars write over one line again and again: keep of each line what one would still see."""
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in _joined(cell.outputs) if o.output_type != "stream" or o.text.strip()]
+    return nb
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if output.output_type == "stream" and last and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            joined.append(output)
+    for output in joined:
+        if output.output_type == "stream" and "\r" in output.text:
+            output.text = "\n".join(line.rsplit("\r", 1)[-1] for line in output.text.split("\n"))
+    return joined

@@ -1,0 +1,381 @@
+"""The command: `main` is called as the shell would call it; a few tests start a real process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+import torch
+
+from mankit.__main__ import main
+from mankit.recipes import Run
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("train", "--train-size", 200, "--epochs", 1, "--device", "cpu")
+
+
+@pytest.fixture
+def mankit(monkeypatch, capfd):
+    """`mankit('train', '--K', 3)` -> code, out, err: as the command would leave them."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["mankit", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+
+    return call
+
+
+def rows_of(out):
+    """The rows of a printed table, as words."""
+    return [line.split() for line in out.splitlines()[2:]]
+
+
+def check_one_line(result, *fragments):
+    assert result.code == 2 and result.out == ""
+    assert result.err.startswith("mankit: ") and result.err.count("\n") == 1 and result.err.endswith("\n")
+    for fragment in fragments:
+        assert fragment in result.err
+
+
+# --- train ---
+
+
+
+def test_train_prints_one_table_and_writes_the_same(mankit, tmp_path):
+    result = mankit(*SMALL, "--K", 8, "-o", tmp_path / "new" / "folder")
+    assert result.code == 0
+    title, header, *rows = result.out.splitlines()
+    assert title.startswith("man on glyphs, lab, K=8, 1 epochs, seed 0: ")
+    assert re.split(r"\s{2,}", header.strip()) == ["block", "own head (%)", "linear probe (%)", "saved (MiB)"]
+    assert [row.split()[0] for row in rows] == [str(k) for k in range(1, 9)]
+    numbers = [[float(word) for word in row.split()[1:]] for row in rows]
+    assert all(0 <= own <= 100 and 0 <= probe <= 100 and saved > 0 for own, probe, saved in numbers)
+    written = pd.read_csv(tmp_path / "new" / "folder" / "blocks.csv")
+    assert list(written.columns) == ["block", "own_head", "linear_probe", "saved_mib"]
+    shown = [[f"{block:.0f}", *(f"{value:.2f}" for value in values)] for block, *values in written.to_numpy()]
+    assert shown == rows_of(result.out)
+
+
+def test_bp_has_no_own_heads_but_the_last(mankit):
+    rows = rows_of(mankit(*SMALL, "--rule", "bp", "-K", 3).out)
+    assert [row[1] == "-" for row in rows] == [True, True, False]
+    assert [row[3] == "-" for row in rows] == [True, True, False]  # back-propagation saves for all at once
+    assert "-" not in [row[2] for row in rows]
+
+
+def test_table_depends_on_seed_and_decay_only(mankit):
+    def table(*words):
+        return rows_of(mankit(*SMALL, "-K", 3, *words).out)
+
+    first = table("--decay", 0.9, "--seed", 1)
+    torch.rand(7)  # the random numbers that others draw don't matter
+    assert first == table("--decay", 0.9, "--seed", 1)
+    assert first != table("--decay", 0.0, "--seed", 1)
+    assert first != table("--decay", 0.9, "--seed", 2)
+
+
+def test_typed_options_reach_the_run(mankit, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Run, "__iter__", lambda run: seen.append(run) or iter(()))
+    rule = ("--rule", "man", "--base", "infopro", "--lam-x", 2, "--head", "1c2f", "--branches", "ema")
+    training = ("--size", 16, "--lr", 0.05, "--batch", 50, "--per-block", "--ema-update", "after")
+    assert mankit(*SMALL, "-K", 3, *rule, *training).code == 0
+    (run,) = seen
+    head = run.net.heads[0]
+    assert head.learnable_bias is None and head.base.lam_x == 2 and head.decay == 0.995
+    assert run.data.train.images.shape == (200, 3, 16, 16)
+    assert len(run) == 4 and len(run.optimizer) == 3 and run.recipe.lr == 0.05 and run.recipe.ema_update == "after"
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        (["--K", 0], ["K=0", "choose 1..9"]),
+        (["--K", 99], ["K=99", "choose 1..9"]),
+        (["--K", 99, "--rule", "bp"], ["K=99", "choose 1..9"]),
+        (["--K", "many"], ["--K"]),
+        (["--rule", "mann"], ["'mann'", "did you mean 'man'"]),
+        (["--data", "glyph"], ["'glyph'", "did you mean glyphs"]),
+        (["--network", "resnet100"], ["'resnet100'", "resnet101"]),
+        (["--epoch", 1], ["--epoch ", "--epochs"]),
+        (["--decay", 1.5], ["decay=1.5", "0 (copy) to 1 (frozen)"]),
+        (["--rule", "dgl", "--decay", 0.9], ["'dgl'", "['decay']", "['head']"]),
+        (["--rule", "bp", "--head", "mlp"], ["'bp'", "['head']"]),
+        (["--lr", -1], ["lr=-1.0", "above 0"]),
+        (["--epochs", 0], ["epochs=0", "from 1 up"]),
+        (["--batch", 0], ["batch=0", "from 1 up"]),
+        (["--batch", 201], ["batch_size=201", "1..200"]),
+        (["--head", "9z"], ["head='9z'", "'mlp'"]),
+        (["--branches", "bth"], ["'bth'", "did you mean 'both'"]),
+        (["--start", "zero"], ["'zero'", "random, copy"]),
+        (["--base", "man"], ["'man'", "greedy, dgl, infopro"]),
+        (["--ema-update", "during"], ["'during'", "before"]),
+        (["--train-size", 0], ["train_size=0", "1 or more"]),
+        (["--size", 0], ["size=0", "1 or more"]),
+        (["--seed", -1], ["seed=-1", "0 or more"]),
+        (["--threads", 0], ["--threads"]),
+        (["--device", "gpu"], ["'gpu'", "auto, cpu or cuda"]),
+        (["extra"], ["extra"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_bad_input_is_one_line(mankit, words, fragments):
+    check_one_line(mankit(*SMALL, *words), *fragments)
+
+
+def test_missing_gpu_is_one_line(mankit, monkeypatch):
+    def no_gpu(*args, **kwargs):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch, "empty", no_gpu)
+    check_one_line(mankit(*SMALL, "--device", "cuda"), "device='cuda'", "choose auto, cpu or cuda")
+
+
+def test_missing_files_are_one_line(mankit, tmp_path):
+    result = mankit(*SMALL, "--data", "cifar10", "--root", tmp_path)
+    check_one_line(result, str(tmp_path), "missing", "--download")
+
+
+def test_folder_that_cannot_be_written_is_said_before_training(mankit, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Run, "__iter__", lambda run: pytest.fail("trained first"))
+    result = mankit(*SMALL, "-o", tmp_path / "file" / "out")
+    check_one_line(result, "can't write to", str(tmp_path / "file" / "out"), "-o")
+
+
+def test_error_of_many_lines_is_cut_to_one(mankit, monkeypatch):
+    def broken(run):
+        raise ValueError("first\nsecond\nthird")
+
+    monkeypatch.setattr(Run, "__iter__", broken)
+    assert mankit(*SMALL, "-K", 2).err == "mankit: first\n"
+
+
+def test_ctrl_c_prints_what_was_learnt(mankit, monkeypatch, tmp_path):
+    whole = Run.__iter__
+
+    def stopped(run):
+        for step in whole(run):
+            if step.index == 3:
+                raise KeyboardInterrupt
+            yield step
+
+    monkeypatch.setattr(Run, "__iter__", stopped)
+    result = mankit(*SMALL, "-K", 3, "--batch", 20, "-o", tmp_path)
+    assert result.code == 130
+    assert "stopped at step 3 of 10" in result.err and "Traceback" not in result.err
+    assert [row[0] for row in rows_of(result.out)] == ["1", "2", "3"]
+    assert (tmp_path / "blocks.csv").is_file()
+
+
+def interruptible():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs the tests in the background ignores it
+
+
+def test_ctrl_c_in_a_real_process():
+    command = [sys.executable, "-m", "mankit", *map(str, SMALL), "-K", "2", "--epochs", "100000"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, preexec_fn=interruptible
+    )
+    try:
+        shown = b""
+        while b"step/s" not in shown:  # the progress bar: it trains
+            chunk = os.read(process.stderr.fileno(), 4096)
+            assert chunk, shown.decode()
+            shown += chunk
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert [row[0] for row in rows_of(out.decode())] == ["1", "2"]
+    assert b"stopped at step" in err and b"Traceback" not in err
+
+
+# --- run ---
+
+
+def write_notebook(path, *cells, kernel="python3"):
+    """A notebook whose first cell holds the parameters."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata.kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook.cells[0].metadata.tags = ["parameters"]
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return write_notebook(tmp_path / "tiny.ipynb", "K = 8\ndecay = 0.995", "print(K, decay)")
+
+
+def printed(path):
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_run_executes_with_other_parameters(mankit, tmp_path):
+    cells = ("K = 8\ndecay = 0.995", "assert K == 4 and decay == 0.9\nprint('K is', K, 'and decay', decay)")
+    notebook = write_notebook(tmp_path / "tiny.ipynb", *cells, kernel="a-kernel-of-another-machine")
+    before = notebook.read_bytes()
+    result = mankit("run", notebook, "-p", "K", 4, "-p", "decay", 0.9, "-o", tmp_path / "out")
+    copy = tmp_path / "out" / "tiny-K4-decay0.9.ipynb"
+    assert result.code == 0 and result.out == f"{copy}\n"
+    assert printed(copy) == "K is 4 and decay 0.9\n"
+    assert notebook.read_bytes() == before
+
+
+def test_failing_cell_gives_code_1_and_keeps_the_copy(mankit, tmp_path):
+    cells = ("K = 8", "print('so far')", "raise ValueError('no\\nway')", "print('never')")
+    notebook = write_notebook(tmp_path / "fails.ipynb", *cells)
+    result = mankit("run", notebook, "-o", tmp_path / "out")
+    copy = tmp_path / "out" / "fails.ipynb"
+    assert result.code == 1 and result.out == "" and "Traceback" not in result.err
+    assert result.err.splitlines()[-1] == f"mankit: cell 3 failed: ValueError: no; see {copy}"
+    assert printed(copy) == "so far\n"
+
+
+def test_kernel_that_dies_is_one_line(mankit, tmp_path):
+    notebook = write_notebook(tmp_path / "dies.ipynb", "K = 8", "import os\nos._exit(1)")
+    result = mankit("run", notebook, "-o", tmp_path / "out")
+    assert result.code == 1 and "Traceback" not in result.err
+    assert re.fullmatch(r"mankit: Kernel died .*dies.ipynb", result.err.splitlines()[-1])
+
+
+def test_values_are_read_as_json(mankit, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *args, **kwargs: calls.append(args))
+    values = {"whole": 4, "real": 0.001, "below": -2, "words": "a word", "right": True, "many": [8, 16], "odd": "a=b"}
+    notebook = write_notebook(tmp_path / "types.ipynb", "\n".join(f"{name} = 0" for name in values))
+    pairs = ["-p", "whole", 4, "-p", "real", 1e-3, "-p", "below", -2, "-p", "words", "a word", "-p", "right", "true"]
+    result = mankit("run", notebook, *pairs, "-p", "many=[8, 16]", "--parameter=odd=a=b", "-o", tmp_path)
+    assert result.code == 0
+    assert calls[0][2] == values
+    assert Path(calls[0][1]).name == "types-whole4-real0.001-below-2-wordsaword-rightTrue-many[8,16]-odda=b.ipynb"
+
+
+def test_path_as_a_value_stays_in_the_folder(mankit, monkeypatch, tmp_path, tiny):
+    calls = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *args, **kwargs: calls.append(args))
+    assert mankit("run", tiny, "-p", "K", "../../elsewhere", "-o", tmp_path / "out").code == 0
+    assert Path(calls[0][1]).parent == tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        (["-p", "deca", 0.9], ["deca ", "did you mean decay?", "choose from K, decay"]),
+        (["-p", "xyz", 0.9], ["xyz", "choose from K, decay"]),
+        (["-p", "K"], ["-p K", "-p K 8"]),
+        (["-p", "K", "--out", "folder"], ["-p K", "-p K 8"]),
+        (["-p"], ["-p K 8"]),
+        (["--K", 4], ["--K"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_bad_parameter_is_one_line(mankit, tiny, words, fragments):
+    check_one_line(mankit("run", tiny, *words), *fragments)
+
+
+def test_missing_notebook_is_one_line(mankit, tmp_path):
+    check_one_line(mankit("run", tmp_path / "none.ipynb"), "none.ipynb", "notebooks/")
+    check_one_line(mankit("run", tmp_path), str(tmp_path), "notebooks/")
+    check_one_line(mankit("run"), "notebook")
+
+
+@pytest.mark.parametrize("text", ["", "not JSON", "[1, 2]", "{}", '{"nbformat": 4, "nbformat_minor": 5, "cells": [3]}'])
+def test_what_is_not_a_notebook_is_one_line(mankit, tmp_path, text):
+    (tmp_path / "odd.ipynb").write_text(text)
+    check_one_line(mankit("run", tmp_path / "odd.ipynb", "-o", tmp_path), "odd.ipynb isn't a notebook")
+
+
+def test_run_into_a_folder_that_cannot_be_written(mankit, tiny):
+    check_one_line(mankit("run", tiny, "-o", tiny / "out"), "can't write to", "-o")
+
+
+# --- lab ---
+
+
+@pytest.fixture
+def jupyter(monkeypatch):
+    """What would have been called instead of JupyterLab; it gets a Ctrl-C, and leaves with code 3."""
+    calls = []
+
+    def call(command):
+        calls.append(command)
+        signal.raise_signal(signal.SIGINT)
+        return 3
+
+    monkeypatch.setattr(subprocess, "call", call)
+    before = signal.getsignal(signal.SIGINT)
+    yield calls
+    signal.signal(signal.SIGINT, before)
+
+
+def test_lab_opens_the_tour_and_leaves_ctrl_c_to_jupyterlab(mankit, jupyter):
+    assert mankit("lab").code == 3
+    assert jupyter == [[sys.executable, "-m", "jupyterlab", str(ROOT / "notebooks" / "00_tour.ipynb")]]
+
+
+def test_lab_opens_a_notebook_by_its_whole_path(mankit, jupyter, tiny, monkeypatch):
+    monkeypatch.chdir(tiny.parent)
+    assert mankit("lab", "tiny.ipynb", "--no-browser").code == 3
+    assert jupyter[0][3:] == [str(tiny.resolve()), "--no-browser"]
+
+
+def test_lab_without_its_notebook_is_one_line(mankit, jupyter, tmp_path):
+    check_one_line(mankit("lab", tmp_path / "none.ipynb"), "no notebook", "none.ipynb")
+    assert jupyter == []
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        ([], ["Example: mankit lab", "Example: mankit run notebooks/", "train"]),
+        (["lab"], ["Example: mankit lab", "default: the tour"]),
+        (["run"], ["Example: mankit run notebooks/", "-p K 4", "Exit code 1"]),
+        (["train"], ["Example: mankit train --rule man", "default: $MANKIT_DATA or data/", "0 (copy) to 1 (frozen)"]),
+    ],
+    ids=["mankit", "lab", "run", "train"],
+)
+def test_help_has_an_example(mankit, words, fragments):
+    result = mankit(*words, "--help")
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", result.out).split())  # without the boxes and their line breaks
+    assert result.code == 0
+    for fragment in fragments:
+        assert fragment in text
+
+
+def test_no_command_prints_the_help_and_an_unknown_one_the_nearest(mankit):
+    nothing = mankit()
+    assert nothing.code == 2 and "train" in nothing.out and nothing.err == ""
+    check_one_line(mankit("trian"), "trian", "train")
+
+
+def test_the_installed_command_ends_with_one_line_and_code_2():
+    command = [Path(sys.executable).with_name("mankit"), "train", "--rule", "mann"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr == "mankit: rule='mann': did you mean 'man'? choose from bp, greedy, dgl, infopro, man\n"
+
+
+def test_save_keeps_the_outputs_in_the_notebook_itself(mankit, tiny, tmp_path):
+    assert mankit("run", tiny, "--save", "-o", tmp_path / "out").code == 0
+    saved = nbformat.read(tiny, as_version=4)
+    assert any(cell.get("outputs") for cell in saved.cells)
+    assert "papermill" not in saved.metadata
+    check_one_line(mankit("run", tiny, "--save", "-p", "K", 4, "-o", tmp_path / "out"), "leave out -p")

@@ -1,0 +1,146 @@
+"""The notebooks: executed, small, clean, right again under nbval, and able to run with other parameters."""
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+
+from mankit.notebooks import execute, save, without_progress_bars
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"))
+COMPARED = {"00_tour": 8}  # at least so many cells of each notebook are compared with their stored output
+QUICK = {"00_tour": {"epochs": 1, "digits_epochs": 1, "seeds": 1}}
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(nb):
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def compared_cells(nb):
+    """Cells whose stored output nbval compares: not tagged to be ignored, and more than a picture."""
+    skipped = {"image/png", "image/jpeg", "image/svg+xml"}  # nbval skips these
+    return [
+        cell for cell in code_cells(nb)
+        if "nbval-ignore-output" not in cell.metadata.get("tags", [])
+        and any(o.output_type == "stream" or set(o.get("data", {})) - skipped for o in cell.outputs)
+    ]  # fmt: skip
+
+
+def nbval(path):
+    options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_there_are_notebooks():
+    assert {path.stem for path in NOTEBOOKS} == set(COMPARED)
+
+
+@every_notebook
+def test_is_executed_small_and_clean(path):
+    text, nb = path.read_text(), nbformat.read(path, as_version=4)
+    assert path.stat().st_size < 1_000_000
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)
+    assert "widgets" not in nb.metadata
+    assert nb.metadata.kernelspec.language == "python"
+    assert "parameters" in code_cells(nb)[0].metadata.tags
+    counts = [cell.execution_count for cell in code_cells(nb)]
+    assert counts == list(range(1, len(counts) + 1))  # run once, from top to bottom
+    for cell in code_cells(nb):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", f"a warning or a progress bar was stored: {output.text[:200]}"
+
+
+@every_notebook
+def test_says_the_same_again_under_nbval(path):
+    nb = nbformat.read(path, as_version=4)
+    assert len(compared_cells(nb)) >= COMPARED[path.stem]
+    result = nbval(path)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert f"{len(code_cells(nb))} passed" in result.stdout
+
+
+@every_notebook
+def test_reads_well_without_running(path):
+    nb = nbformat.read(path, as_version=4)
+    headings = [line for c in nb.cells if c.cell_type == "markdown" for line in c.source.split("\n") if line[:1] == "#"]
+    levels = [len(line) - len(line.lstrip("#")) for line in headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    html, _ = HTMLExporter().from_notebook_node(nb)
+    figures = [
+        o for c in code_cells(nb) for o in c.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})
+    ]
+    assert len(figures) > 0
+    assert html.count("data:image/png;base64") >= len(figures)  # each plot is there as a picture too
+    for figure in figures:
+        words = figure.data["text/plain"]
+        assert words
+        assert words.split(".")[0].split("+")[0][:40] in html.replace("&amp;", "&")  # and in words
+
+
+@pytest.mark.parametrize("parameters", [{"K": 1}, {"K": 4, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
+def test_the_tour_runs_with_other_parameters(tmp_path, parameters):
+    tour = ROOT / "notebooks" / "00_tour.ipynb"
+    execute(tour, tmp_path / "out.ipynb", {**QUICK["00_tour"], **parameters})
+    nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    shown = "".join(str(o.get("data", {}).get("text/plain", "")) for c in code_cells(nb) for o in c.outputs)
+    if parameters["K"] == 1:
+        assert "9 layers in one block" in shown
+    else:
+        assert f"9 layers in {parameters['K']} blocks" in shown
+
+
+def tiny(*sources):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    nb.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return nb
+
+
+def test_our_nbval_settings_catch_a_changed_number(tmp_path):
+    nbformat.write(tiny("print(round(2 / 3, 3))", "6 * 7"), tmp_path / "a.ipynb")
+    execute(tmp_path / "a.ipynb", tmp_path / "right.ipynb")
+    nb = nbformat.read(tmp_path / "right.ipynb", as_version=4)
+    assert len(compared_cells(nb)) == 2
+    for i, (old, new) in enumerate([("0.667", "0.668"), ("42", "43")]):
+        wrong = copy.deepcopy(nb)
+        output = wrong.cells[i].outputs[0]
+        if output.output_type == "stream":
+            output.text = output.text.replace(old, new)
+        else:
+            output.data["text/plain"] = new
+        nbformat.write(wrong, tmp_path / f"wrong{i}.ipynb")
+        assert nbval(tmp_path / f"wrong{i}.ipynb").returncode == 1
+    assert nbval(tmp_path / "right.ipynb").returncode == 0
+
+
+def test_save_keeps_outputs_and_drops_what_belongs_to_a_machine(tmp_path):
+    bars = "import sys\nfor i in range(3):\n    print(f'\\r{i} of 3', end='', file=sys.stderr, flush=True)\n"
+    nbformat.write(tiny(bars + "print('\\r      \\r', end='', file=sys.stderr)\nprint('done')"), tmp_path / "a.ipynb")
+    execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb")
+    assert "papermill" in nbformat.read(tmp_path / "b.ipynb", as_version=4).metadata
+    save(tmp_path / "b.ipynb", tmp_path / "a.ipynb")
+    saved = nbformat.read(tmp_path / "a.ipynb", as_version=4)
+    assert [o.text for o in saved.cells[0].outputs] == ["done\n"]
+    assert str(tmp_path) not in (tmp_path / "a.ipynb").read_text()
+    assert "papermill" not in saved.metadata
+
+
+def test_a_progress_bars_last_state_and_other_text_stay():
+    nb = tiny("")
+    stream = nbformat.v4.new_output
+    nb.cells[0].outputs = [
+        stream("stream", name="stderr", text="\r 10%"),
+        stream("stream", name="stderr", text="\r100%\n"),
+        stream("stream", name="stdout", text="kept\n"),
+    ]
+    assert [o.text for o in without_progress_bars(nb).cells[0].outputs] == ["100%\n", "kept\n"]

@@ -1,0 +1,208 @@
+"""The files around the code: the environment, the Makefile, sizes, and no trace of a machine."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+
+
+def package(requirement):
+    """'torch>=2.11' -> 'torch'"""
+    return re.match(r"[\w.-]+", requirement)[0].lower()
+
+
+# --- what is installed ---
+
+
+def test_environment_installs_this_project_and_nothing_twice():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["name"] == PROJECT["name"]
+    words = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (by_pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert words == [f"python{PROJECT['requires-python']}", "pip"]
+    (itself,) = by_pip  # everything else is pyproject.toml's to say
+    extra = re.fullmatch(r"-e \.\[(\w+)\]", itself)[1]
+    assert extra in PROJECT["optional-dependencies"]
+
+
+def test_dependencies_are_listed_once_and_have_a_lowest_version():
+    listed = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    names = [package(requirement) for requirement in listed]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[\w.-]+>=[\d.]+", requirement) for requirement in listed)
+    needed = {"torch", "torchvision", "jupyterlab", "ipywidgets", "plotly", "papermill", "nbval"}
+    assert needed <= {package(requirement) for requirement in PROJECT["dependencies"]}
+
+
+def test_the_oldest_typer_allowed_has_what_the_command_imports():
+    lowest = next(r for r in PROJECT["dependencies"] if package(r) == "typer").partition(">=")[2]
+    assert tuple(map(int, lowest.split("."))) >= (0, 28)  # typer.exceptions.TyperException is from there
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["notebooks/", "mankit/", "data/", "data/published.csv", "data/README.md", "tests/", "environment.yml",
+     "README.md", "Makefile", "LICENSE", "pyproject.toml", ".ci/run"],
+)  # fmt: skip
+def test_path_exists(path):
+    assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).stat().st_size > 0
+
+
+def test_ci_can_be_executed():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+# --- sizes ---
+
+
+def test_library_stays_small():
+    lengths = {
+        str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines())
+        for file in (ROOT / "mankit").rglob("*.py")
+    }
+    assert not {file: length for file, length in lengths.items() if length > 300}
+    assert sum(lengths.values()) < 3500
+
+
+# --- no trace of a machine ---
+
+# a path from the root of somebody's machine, and not the middle of another path or address
+MACHINE_PATH = re.compile(rb"(?<![\w.~*$}-])/(?:work|root|home|Users)/")
+
+
+def project_files():
+    """Everything that is in the repository, or would be added to it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this copy is no git checkout, so what belongs to it isn't known")
+    return [ROOT / os.fsdecode(name) for name in listed.split(b"\0") if name and (ROOT / os.fsdecode(name)).is_file()]
+
+
+def test_no_file_names_a_path_of_a_machine():
+    files = project_files()
+    assert ROOT / "pyproject.toml" in files
+    found = {}
+    for file in files:
+        content = file.read_bytes()
+        for match in MACHINE_PATH.finditer(content):
+            around = content[max(0, match.start() - 30) : match.end() + 30]
+            found.setdefault(str(file.relative_to(ROOT)), around.decode(errors="replace"))
+    assert not found
+
+
+def test_machine_paths_are_told_from_others():
+    home, user = b"/ho" + b"me/", b"/Use" + b"rs/"
+    for text in (b"open(" + home + b"me/x)", b"'" + user + b"me'", b"root=/ro" + b"ot/x", home + b"x"):
+        assert MACHINE_PATH.search(text), text
+    for text in (b"https://example.org" + home + b"x", b"notebooks/wo" + b"rk/x", b"~" + home, b"/homes/"):
+        assert not MACHINE_PATH.search(text), text
+
+
+# --- the Makefile ---
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make isn't installed")
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make('lab', ...)` in a copy of the project that has no more than make looks at."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "PYTHON")}
+
+    def call(*words):
+        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 60}
+        return subprocess.run(["make", *words], **options)
+
+    return call
+
+
+def executable(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+def installed(folder, newer=True):
+    """Leave what a first `make` leaves, newer or older than pyproject.toml."""
+    when = (folder / "pyproject.toml").stat().st_mtime + (100 if newer else -100)
+    for path in (folder / ".venv" / "bin" / "python", folder / ".venv" / ".lab", folder / ".venv" / ".test"):
+        executable(path)
+        os.utime(path, (when, when))
+
+
+@needs_make
+@pytest.mark.parametrize("goal", ["lab", "test", "reproduce"])
+def test_old_python_is_told_in_one_clear_line(make, tmp_path, goal):
+    old = executable(tmp_path / "old-python", '[ "$1" = -c ] && exit 1', f'touch "{tmp_path}/was-used"')
+    result = make(goal, f"PYTHON={old}")
+    assert result.returncode != 0
+    line = result.stderr.splitlines()[0]
+    assert line.startswith("mankit needs Python 3.11 or newer") and str(old) in line and "make PYTHON=" in line
+    assert "3.11" in PROJECT["requires-python"]
+    assert not (tmp_path / "was-used").exists() and not (tmp_path / ".venv").exists()
+
+
+@needs_make
+def test_missing_python_is_told_too(make):
+    result = make("lab", "PYTHON=no-such-python")
+    assert result.returncode != 0
+    assert "mankit needs Python 3.11 or newer, but 'no-such-python' is older or missing" in result.stderr
+
+
+@needs_make
+def test_python_that_is_new_enough_goes_on_to_install(make, tmp_path):
+    new = executable(tmp_path / "new-python", '[ "$1" = -c ] && exit 0', 'echo "asked for: $*"; exit 7')
+    result = make("lab", f"PYTHON={new}")
+    assert result.returncode != 0 and "asked for: -m venv .venv" in result.stdout
+    assert "needs Python" not in result.stderr
+
+
+@needs_make
+@pytest.mark.parametrize("goal, command", [("lab", ".venv/bin/mankit lab"), ("test", ".venv/bin/python -m pytest")])
+def test_second_make_starts_at_once(make, tmp_path, goal, command):
+    assert "pip install" in make("-n", goal).stdout
+    installed(tmp_path)
+    again = make("-n", goal)
+    assert again.returncode == 0 and command in again.stdout
+    assert "pip install" not in again.stdout and "venv .venv" not in again.stdout
+
+
+@needs_make
+def test_new_pyproject_installs_again_into_the_same_environment(make, tmp_path):
+    installed(tmp_path, newer=False)
+    shown = make("-n", "lab").stdout
+    assert "pip install" in shown and "venv .venv" not in shown
+
+
+@needs_make
+def test_install_that_fails_is_tried_again(make, tmp_path):
+    executable(tmp_path / ".venv" / "bin" / "python", "exit 1")
+    assert make("lab").returncode != 0
+    assert not (tmp_path / ".venv" / ".lab").exists()
+    assert "pip install" in make("-n", "lab").stdout
+
+
+@needs_make
+def test_reproduce_runs_each_notebook_and_stops_at_the_first_that_fails(make, tmp_path):
+    installed(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    for name in ("00_a.ipynb", "01_b.ipynb", "02_c.ipynb"):
+        (tmp_path / "notebooks" / name).touch()
+    executable(tmp_path / ".venv" / "bin" / "mankit", 'echo "$*"; case "$2" in *01_b*) exit 1;; esac')
+    result = make("reproduce")
+    assert result.returncode != 0
+    ran = [line for line in result.stdout.splitlines() if line.startswith("run ")]
+    assert ran == [f"run notebooks/{name} -o runs" for name in ("00_a.ipynb", "01_b.ipynb")]

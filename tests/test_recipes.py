@@ -1,0 +1,277 @@
+"""Recipes: the same recipe gives the same numbers, and nothing outside changes by it."""
+
+import copy
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from mankit.recipes import LAB, Recipe, pick_device
+from mankit.runs import block_table
+from mankit.sources import Augment
+
+TINY = Recipe(
+    rule="man", K=3, options={"head": "0c1f", "decay": 0.9}, widths=(4, 6, 8), epochs=1, batch=20,
+    data_options={"train_size": 60, "val_size": 10, "test_size": 50, "size": 16},
+)  # fmt: skip
+RULES = {
+    "bp": TINY.but(rule="bp", options={}),
+    "dgl": TINY.but(rule="dgl", options={"head": "mlp"}),
+    "infopro": TINY.but(rule="infopro", options={"head": "0c1f"}),
+    "contrast": TINY.but(rule="infopro", options={"head": "0c1f", "contrast": True}),
+    "man": TINY,
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return TINY.load_data()
+
+
+def trained(recipe, data=None):
+    run = recipe.prepare(data or recipe.load_data())
+    for _ in run:
+        pass
+    return run
+
+
+def weights(run):
+    return copy.deepcopy(run.net.state_dict())
+
+
+def equal(a, b):
+    """Bit for bit, BatchNorm statistics and EMA included."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- determinism ---
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_same_recipe_gives_the_same_weights(rule):
+    torch.manual_seed(1)
+    first = weights(trained(RULES[rule]))
+    torch.manual_seed(2)
+    assert equal(first, weights(trained(RULES[rule])))
+
+
+def test_augmented_recipe_repeats_too():
+    flipping = dataclasses.replace(TINY.load_data(), augment=Augment(2, flip=True))
+    recipe = TINY.but(augment=True)
+    first = weights(trained(recipe, flipping))
+    assert equal(first, weights(trained(recipe, flipping)))
+    assert not equal(first, weights(trained(TINY, flipping)))
+
+
+def test_seed_rules_weights_data_and_order(data):
+    other = TINY.but(seed=1)
+    assert not torch.equal(data.train.images, other.load_data().train.images)
+    start, other_start = weights(TINY.prepare(data)), weights(other.prepare(data))
+    assert not torch.equal(start["blocks.0.0.0.weight"], other_start["blocks.0.0.0.weight"])
+    run = TINY.prepare(data)
+    run.recipe = other  # the same weights and images, another order
+    losses, other_losses = (torch.stack([step.losses for step in r]) for r in (TINY.prepare(data), run))
+    assert not torch.equal(losses, other_losses)
+
+
+def test_seed_is_the_only_source_of_chance():
+    before = torch.random.get_rng_state()
+    run = TINY.but(data="digits", data_options={"train_size": 60}).prepare()
+    assert torch.equal(before, torch.random.get_rng_state())
+    for _ in run:
+        pass
+    block_table(run)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_training_leaves_shared_data_alone(data):
+    parts = (data.train, data.val, data.test)
+    before = [(split.images.clone(), split.labels.clone()) for split in parts]
+    first = weights(trained(TINY, data))
+    trained(RULES["infopro"], data)
+    for split, (images, labels) in zip(parts, before, strict=True):
+        assert torch.equal(split.images, images) and torch.equal(split.labels, labels)
+    assert equal(first, weights(trained(TINY, data)))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_optimizer_for_each_block_gives_the_same_weights(data, rule):
+    recipe = RULES[rule]
+    assert equal(weights(trained(recipe, data)), weights(trained(recipe.but(per_block=True), data)))
+
+
+def test_ema_update_after_the_step_gives_other_weights(data):
+    before, after = (weights(trained(TINY.but(ema_update=when), data)) for when in ("before", "after"))
+    assert not equal(before, after)
+
+
+# --- a run ---
+
+
+@pytest.mark.parametrize("batch, epochs, steps", [(60, 1, 1), (20, 2, 6), (25, 1, 2), (31, 2, 2)])
+def test_length_is_the_number_of_steps(data, batch, epochs, steps):
+    run = TINY.but(batch=batch, epochs=epochs).prepare(data)
+    assert len(run) == steps
+    assert [step.index for step in run] == list(range(steps))
+
+
+def test_steps_have_the_losses_of_all_blocks_and_the_schedule(data):
+    run = TINY.but(epochs=3, lr=0.2, warmup=1).prepare(data)
+    steps = list(run)
+    assert all(step.losses.shape == (3,) and step.losses.isfinite().all() for step in steps)
+    rates = [0.01, 0.1 * (1 + math.cos(math.pi * 2 / 3)), 0.0]  # start of the warm-up, then the cosine
+    assert [step.lr for step in steps] == pytest.approx([rate for rate in rates for _ in range(3)])
+
+
+def test_prepare_trains_nothing(data):
+    run, again = TINY.prepare(data), TINY.prepare(data)
+    iter(run)  # no step is taken until it is asked for
+    assert equal(weights(run), weights(again))
+
+
+def test_bp_is_one_block_measured_at_k_places(data):
+    run = TINY.but(rule="bp", options={}, K=8).prepare(data)
+    assert run.net.K == 1 and run.measured_net.K == 8
+    assert run.measured_net.layers == run.net.layers  # shared: measuring sees what was trained
+    x = torch.rand(2, 3, 16, 16)
+    run.net.eval()
+    assert torch.equal(run.measured_net.eval()(x), run.net(x))
+
+
+def test_local_rules_are_measured_as_they_are(data):
+    run = TINY.prepare(data)
+    assert run.net.K == 3 and run.measured_net is run.net
+
+
+# --- fields ---
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": -3}, "epochs=-3"),
+        ({"batch": 0}, "batch=0"),
+        ({"lr": 0}, "lr=0"),
+        ({"lr": -0.1}, "lr=-0.1"),
+        ({"lr": math.nan}, "lr=nan"),
+    ],
+)
+def test_bad_field_is_refused_at_once(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**changes)
+    with pytest.raises(ValueError, match=message):
+        TINY.but(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"K": 0}, "K=0 blocks"),
+        ({"K": 10}, r"choose 1\.\.9"),
+        ({"rule": "bp", "options": {}, "K": 10}, r"choose 1\.\.9"),
+        ({"rule": "mann"}, "did you mean 'man'"),
+        ({"options": {"decay": 2}}, "decay=2"),
+        ({"options": {"lam_x": 1}}, "takes no option"),
+        ({"network": "labb", "widths": None}, "did you mean lab"),
+        ({"widths": (4, 6)}, "widths"),
+        ({"batch": 61}, r"choose 1\.\.60"),
+        ({"warmup": -1}, "warmup=-1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(data, changes, message):
+    with pytest.raises(ValueError, match=message):
+        TINY.but(**changes).prepare(data)
+
+
+def test_recipe_is_frozen_and_but_gives_another():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TINY.epochs = 2
+    assert TINY.but(epochs=2).epochs == 2 and TINY.epochs == 1
+    assert TINY.but(epochs=2).but(epochs=1) == TINY
+
+
+def test_lab_names_and_rules():
+    assert {name: recipe.rule for name, recipe in LAB.items()} == {
+        "BP": "bp", "DGL": "dgl", "InfoPro": "infopro", "MAN": "man", "MAN + decoder": "man",
+    }  # fmt: skip
+    assert LAB["MAN"].options["decay"] == LAB["MAN + decoder"].options["decay"] == 0.995
+    assert LAB["MAN"].options["base"] == "dgl" and LAB["MAN + decoder"].options["base"] == "infopro"
+
+
+def test_lab_recipes_differ_in_the_rule_only():
+    def rest(recipe):
+        return dataclasses.replace(recipe, rule="", options={})
+
+    assert len({repr(rest(recipe)) for recipe in LAB.values()}) == 1
+    heads = {recipe.options["head"] for name, recipe in LAB.items() if name != "BP"}
+    assert heads == {"0c1f"}
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_lab_recipe_can_be_prepared(data, name):
+    run = LAB[name].but(batch=20).prepare(data)
+    assert run.measured_net.K == 8 and len(run) == 18
+
+
+# --- devices ---
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device() == pick_device("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == "cpu"
+    assert pick_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+def test_device_that_is_not_there(device):
+    with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
+        pick_device(device)
+
+
+# --- the table ---
+
+
+def missing(table, column):
+    """The blocks that have no number there."""
+    return table.loc[table[column].isna(), "block"].tolist()
+
+
+@pytest.mark.parametrize(
+    "rule, no_own_head, no_bytes",
+    [("bp", [1, 2], [1, 2]), ("dgl", [], []), ("infopro", [], []), ("contrast", [1, 2], []), ("man", [], [])],
+)
+def test_table_has_a_row_for_each_block(data, rule, no_own_head, no_bytes):
+    table = block_table(trained(RULES[rule], data))
+    assert table.columns.tolist() == ["block", "own_head", "linear_probe", "saved_mib"]
+    assert table["block"].tolist() == [1, 2, 3]
+    assert missing(table, "own_head") == no_own_head
+    assert missing(table, "saved_mib") == no_bytes
+    assert table["linear_probe"].between(0, 100).all()
+    assert table["own_head"].dropna().between(0, 100).all() and (table["saved_mib"].dropna() > 0).all()
+
+
+def test_last_own_head_is_the_test_accuracy(data):
+    run = trained(TINY, data)
+    run.net.eval()
+    with torch.no_grad():
+        right = (run.net(data.test.images.float() / 255).argmax(1) == data.test.labels).float().mean()
+    assert block_table(run)["own_head"].iloc[-1] == pytest.approx(100 * right.item())
+
+
+def test_bp_saves_more_than_any_block(data):
+    whole = block_table(RULES["bp"].prepare(data))["saved_mib"].iloc[-1]
+    assert whole > block_table(RULES["dgl"].but(options={"head": "0c1f"}).prepare(data))["saved_mib"].max()
+
+
+@pytest.mark.parametrize("rule", ["bp", "man"])
+def test_measuring_changes_nothing(data, rule):
+    run = trained(RULES[rule], data)
+    before, modes = weights(run), [module.training for module in run.net.modules()]
+    first = block_table(run)
+    assert equal(before, weights(run)) and modes == [module.training for module in run.net.modules()]
+    assert all(parameter.grad is None for parameter in run.net.parameters())
+    assert first.equals(block_table(run))
