@@ -7,11 +7,12 @@ from .measure import block_accuracy, block_cka, evaluate, probe_accuracy, saved_
 from .networks import build_network, cifar_resnet, imagenet_resnet, small_resnet
 from .recipes import LAB, Recipe, Run
 from .rules import RULES, local_net
+from .runs import block_table, train_all
 from .training import Step, cosine, local_step, make_optimizer, train
 
 __all__ = [
     "LAB", "RULES", "Data", "Head", "InfoProHead", "LocalNet", "MomentumHead", "Recipe", "Run", "Split", "Step",
-    "batches", "block_accuracy", "block_cka", "build_network", "cifar_resnet", "cosine", "cut", "evaluate",
-    "imagenet_resnet", "load", "local_net", "local_step", "make_optimizer", "probe_accuracy", "saved_bytes",
-    "small_resnet", "train",
+    "batches", "block_accuracy", "block_cka", "block_table", "build_network", "cifar_resnet", "cosine", "cut",
+    "evaluate", "imagenet_resnet", "load", "local_net", "local_step", "make_optimizer", "probe_accuracy", "saved_bytes",
+    "small_resnet", "train", "train_all",
 ]  # fmt: skip

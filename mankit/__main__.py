@@ -121,7 +121,7 @@ def train(
     rule: Annotated[str, OPTION(help="bp, greedy, dgl, infopro or man.")] = "man",
     K: Annotated[int, OPTION("--K", "-K", help="Number of blocks.")] = 8,
     data: Annotated[str, OPTION(help="glyphs, digits, cifar10, svhn, stl10 or folder:PATH.")] = "glyphs",
-    network: Annotated[str, OPTION(help="lab, cifar_resnet32, resnet101, ...")] = "lab",
+    network: Annotated[str, OPTION(help="lab, lab16, cifar_resnet32, resnet101, ...")] = "lab",
     epochs: Annotated[int, OPTION(help="Passes over the training images.")] = 6,
     batch: Annotated[int, OPTION(help="Images in a batch.")] = 100,
     lr: Annotated[float, OPTION(help="Highest learning rate.")] = 0.1,

@@ -28,7 +28,7 @@ def cut(
         at: instead of K, the K - 1 places to cut, as positions in the list: at=[2, 5] gives
             layers[:2], layers[2:5], layers[5:].
         balance: 'units': as many layers in each block, earlier blocks get one more where K doesn't divide;
-            'memory': the largest block, in bytes saved for backward (measured), as small as possible.
+            'memory': the largest block, in bytes saved for backward (measured, without heads), as small as possible.
         image_shape: (C, H, W) for balance='memory'.
     Raises: ValueError for a K or places that don't fit. The layers are shared, not copied.
     """
@@ -41,7 +41,7 @@ def cut(
         ends = list(at)
         if any(b <= a for a, b in pairwise([0, *ends, n])):
             raise ValueError(f"at={ends}: places to cut must rise and lie in 1..{n - 1} (stem + {n - 1} units)")
-    elif isinstance(K, bool) or K != int(K) or not 1 <= K <= n:
+    elif type(K) is not int or not 1 <= K <= n:
         raise ValueError(f"K={K} blocks, but this network has {n} units (stem + {n - 1}): choose 1..{n}")
     elif balance == "memory":
         ends = _even_ends(_layer_bytes(layers, image_shape), K)
@@ -53,7 +53,8 @@ def cut(
 
 def _layer_bytes(layers: Sequence[nn.Module], image_shape: tuple[int, int, int]) -> list[int]:
     """Bytes that each layer saves for its backward, for two images."""
-    h, costs = torch.zeros(2, *image_shape), []
+    like = next(layers[0].parameters())
+    h, costs = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype), []
     modes = [m.training for layer in layers for m in layer.modules()]
     for layer in layers:
         layer.eval()  # eval mode: BatchNorm saves the same tensors but its statistics stay as they are
@@ -129,10 +130,10 @@ class LocalNet(nn.Module):
 
         Raises: ValueError if decay isn't in [0, 1] or no head has an EMA.
         """
-        momentum_heads = [head for head in self.heads if isinstance(head, MomentumHead)]
-        if not momentum_heads:
+        followers = [head for head in self.heads if isinstance(head, MomentumHead) and head.follows]
+        if not followers:
             raise ValueError(f"decay={decay}: this network has no EMA; build it with rule 'man' and K > 1")
-        for head in momentum_heads:
+        for head in followers:
             head.decay = decay
 
 

@@ -62,8 +62,8 @@ def load(
 ) -> Data:
     """Load a data set: glyphs, digits, cifar10, svhn, stl10, folder (or "folder:PATH", PATH inside root).
 
-    root: where files are looked for; None means the environment's MANKIT_DATA, else "data". For "folder" the
-    folder itself, with train/<class>/*.jpg, and the same in test/ or val/ (only val/: it serves as test).
+    root: where files are looked for; None means the environment's MANKIT_DATA, else this project's data/. For
+    "folder" the folder itself, with train/<class>/*.jpg, and the same in test/ or val/ (only val/: it serves as test).
     seed: draws the glyphs, and which training images are used and which are held out as `val`. A real test
     set never depends on it. *_size: how many images, classes kept in proportion; None means the usual number,
     val_size=0 holds nothing out. size: height and width in pixels. download: fetch what is missing.
@@ -78,7 +78,7 @@ def load(
                          ("test_size", test_size, 1), ("size", size, 1), ("seed", seed, 0)):
         if n is not None and n < low:
             raise ValueError(f"{what}={n}: choose {low} or more")
-    base = Path(root if root is not None else os.environ.get("MANKIT_DATA") or "data").expanduser()
+    base = Path(root if root is not None else os.environ.get("MANKIT_DATA") or _data_folder()).expanduser()
     sizes = train_size, val_size, test_size
     found = DATASETS[kind](root=base / path, seed=seed, sizes=sizes, size=size, download=download)
     splits = []
@@ -88,6 +88,12 @@ def load(
     mean, std = channel_stats(splits[0].images)
     train, val, test = (Split(s.images.to(device), s.labels.to(device)) for s in splits)
     return Data(name, train, val, test, found.classes, mean, std, found.augment)
+
+
+def _data_folder() -> Path:
+    """data/ of this project, wherever a notebook runs; data/ of the current folder for an installed package."""
+    here = Path(__file__).parents[1] / "data"
+    return here if here.is_dir() else Path("data")
 
 
 def _rows(found: Found, sizes: tuple[int | None, ...], seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,8 +31,8 @@ class Head(nn.Module):
         """The local loss, a scalar. h: the block's features; x: the images in [0, 1]; y: labels."""
         return F.cross_entropy(self(h), y)
 
-    def after_step(self, next_block: nn.Module | None) -> None:
-        """Called once a batch, when this block has its gradients; next_block is None after the last."""
+    def after_step(self, next_block: nn.Module) -> None:
+        """Called once a batch, when this block has its gradients; never for the last block."""
 
 
 class Decoder(nn.Module):
@@ -79,7 +79,7 @@ class InfoProHead(Head):
 
 
 class MomentumHead(Head):
-    """MAN: look ahead through copies of the next block's first layer, then any other head (`base`).
+    """MAN: look ahead through two units built like the next block's first layer, then any other head (`base`).
 
     `y = learnable_bias(h) + ema(h)`; the base's loss is taken on y. Gradients flow through both branches into
     the block, but the EMA's weights follow the next block's first layer N instead of being trained:
@@ -106,7 +106,7 @@ class MomentumHead(Head):
         self.base, self.learnable_bias, self.ema, self.twin = base, learnable_bias, ema, twin
         self.has_logits = base.has_logits
         self.decay = decay
-        if ema is not None and not twin:
+        if self.follows:
             ema.requires_grad_(False)
 
     @property
@@ -118,6 +118,11 @@ class MomentumHead(Head):
         if not 0 <= value <= 1:
             raise ValueError(f"decay={value}: choose a number from 0 (copy) to 1 (frozen); published: 0.995")
         self._decay = float(value)
+
+    @property
+    def follows(self) -> bool:
+        """Is there an EMA that follows the next block (and not only trained branches)?"""
+        return self.ema is not None and not self.twin
 
     def look_ahead(self, h: Tensor) -> Tensor:
         """Features after the next block's first layer, as this block foresees them."""
@@ -131,9 +136,9 @@ class MomentumHead(Head):
         return self.base.loss(self.look_ahead(h), x, y)
 
     @torch.no_grad()
-    def after_step(self, next_block: nn.Module | None) -> None:
+    def after_step(self, next_block: nn.Module) -> None:
         """Move the EMA towards the next block's first layer, in place, all tensors in one call."""
-        if self.ema is not None and not self.twin and self.decay < 1:
+        if self.follows and self.decay < 1:
             torch._foreach_lerp_(
                 list(self.ema.parameters()), list(next_block[0].parameters()), 1 - self.decay
             )

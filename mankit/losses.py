@@ -17,8 +17,9 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
     """
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: choose a value above 0 (published: 0.07)")
-    z = F.normalize(z, dim=1)
-    similarity = z @ z.T / temperature  # (B, B)
+    with torch.autocast(z.device.type, enabled=False):  # at 1 / 0.07, bfloat16 would be too coarse
+        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        similarity = z @ z.T / temperature  # (B, B)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     log_p = similarity.masked_fill(itself, -torch.inf).log_softmax(dim=1)
     positive = (y[:, None] == y[None, :]) & ~itself

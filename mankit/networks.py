@@ -17,6 +17,8 @@ from torchvision.models.resnet import BasicBlock
 
 Layers = list[nn.Module]
 
+LAB_UNITS = {"lab": (2, 3, 3), "lab16": (5, 5, 5)}  # residual units per stage; the stem is one more layer
+
 IMAGENET_NETWORKS = (
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
@@ -62,18 +64,18 @@ def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int)
 
 
 def small_resnet(
-    units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10, channels: int = 3
+    units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10
 ) -> tuple[Layers, nn.Module]:
     """A ResNet for small images: a 3x3 stem, then stages of basic units, halving the size between stages.
 
     Args:
-        units: residual units per stage. widths: channels per stage. channels: of the images.
+        units: residual units per stage. widths: channels per stage.
     Returns: (layers, classifier); layers[0] is the stem, the rest one residual unit each.
     Raises: ValueError for numbers below 1. Source: He et al., CVPR 2016, section 4.2; 1x1 shortcuts.
     """
     _check_widths(widths, units, classes)
     stem = nn.Sequential(
-        nn.Conv2d(channels, widths[0], 3, padding=1, bias=False),
+        nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(inplace=True),
     )
@@ -123,21 +125,22 @@ def imagenet_resnet(name: str, classes: int = 1000) -> tuple[Layers, nn.Module]:
 
 
 def _unknown(name: str) -> str:
-    known = ["lab", "cifar_resnet20", "cifar_resnet32", "cifar_resnet110", *IMAGENET_NETWORKS]
+    known = [*LAB_UNITS, "cifar_resnet20", "cifar_resnet32", "cifar_resnet110", *IMAGENET_NETWORKS]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown network '{name}': {hint}choose lab, cifar_resnetD (D = 6n + 2), {', '.join(IMAGENET_NETWORKS)}"
+    names = ", ".join(IMAGENET_NETWORKS)
+    return f"unknown network '{name}': {hint}choose lab, lab16, cifar_resnetD (D = 6n + 2), {names}"
 
 
 def build_network(
     name: str, classes: int = 10, widths: tuple[int, ...] | None = None
 ) -> tuple[Layers, nn.Module]:
-    """(layers, classifier) by name: `lab` (8 units, for laptops), `cifar_resnet32`, `resnet101`, ...
+    """(layers, classifier) by name: `lab` (9 layers, for laptops), `lab16` (16), `cifar_resnet32`, `resnet101`, ...
 
     Raises: ValueError for an unknown name (with the nearest ones), or widths for a torchvision network.
     """
-    if name == "lab":
-        return small_resnet((2, 3, 3), widths or (8, 16, 32), classes)
+    if name in LAB_UNITS:
+        return small_resnet(LAB_UNITS[name], widths or (8, 16, 32), classes)
     if match := re.fullmatch(r"cifar_resnet(\d+)", name):
         return cifar_resnet(int(match[1]), widths or (16, 32, 64), classes)
     if widths and name in IMAGENET_NETWORKS:

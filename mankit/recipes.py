@@ -1,4 +1,7 @@
-"""A recipe: everything that makes one run, in one frozen record. The same recipe gives the same numbers."""
+"""A recipe: everything that makes one run, in one frozen record.
+
+On one machine, on the CPU with one thread, the same recipe gives the same numbers to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, value in (("epochs", self.epochs), ("batch", self.batch)):
-            if value < 1:
+            if value < 1 or value != int(value):
                 raise ValueError(f"{name}={value}: choose a whole number from 1 up")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr={self.lr}: choose a learning rate above 0 (the lab's is 0.1)")
@@ -65,19 +68,24 @@ class Recipe:
         """The same recipe with some fields changed."""
         return replace(self, **changes)
 
-    def load_data(self, root: str | Path | None = None, device: str = "cpu", download: bool = False) -> Data:
-        """The recipe's data, on a device."""
-        return load(self.data, root, seed=self.seed, device=device, download=download, **self.data_options)
+    def load_data(self, root: str | Path | None = None, device: str = "auto", download: bool = False) -> Data:
+        """The recipe's data, on a device ('auto': a CUDA GPU if there is one)."""
+        where = pick_device(device)
+        return load(self.data, root, seed=self.seed, device=where, download=download, **self.data_options)
 
     def prepare(self, data: Data | None = None, device: str = "auto") -> Run:
         """Build the network, its heads and the optimizer; nothing is trained yet.
 
-        data: what `load_data` gave, to share it between runs. device: 'auto' takes a CUDA GPU if there is one.
+        data: what `load_data` gave, to share it between runs; the network goes where it lies.
+        device: where to load the data if none is given. Raises: ValueError if the two don't agree.
         """
-        data = data or self.load_data(device=pick_device(device))
+        data = data or self.load_data(device=device)
+        there = data.train.images.device
+        if device != "auto" and torch.device(pick_device(device)).type != there.type:
+            raise ValueError(f"device='{device}', but the data lies on {there}: load it there, or leave device out")
         image_shape = tuple(data.train.images.shape[1:])
         with torch.random.fork_rng(devices=[]):  # the seed rules these weights, and nothing outside
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
             layers, classifier = build_network(self.network, len(data.classes), self.widths)
             net = local_net(
                 layers,
@@ -90,7 +98,7 @@ class Recipe:
             )
         if self.rule == "bp":
             net.recut(self.K)  # an impossible K should be said now, not after training
-        net.to(data.train.images.device)
+        net.to(there)
         steps = steps_per_epoch(data.train, self.batch)
         return Run(
             recipe=self,
@@ -104,7 +112,10 @@ class Recipe:
 
 @dataclass
 class Run:
-    """A recipe that is ready to train: `for step in run: ...` trains; `run.net` may be measured at any time."""
+    """A recipe that is ready to train: `for step in run: ...` trains; `run.net` may be measured at any time.
+
+    A loop that was left goes on where it stopped: the next `for step in run` starts at step `done`.
+    """
 
     recipe: Recipe
     data: Data
@@ -112,15 +123,24 @@ class Run:
     optimizer: Optimizer | list[Optimizer]
     schedule: Schedule
     total: int  # steps
+    done: int = 0  # steps so far
 
     def __len__(self) -> int:
         return self.total
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in one pass over the training images."""
+        return self.total // self.recipe.epochs
+
     def __iter__(self) -> Iterator[Step]:
         r = self.recipe
         how = self.data.augment if r.augment else None
-        feed = batches(self.data.train, r.batch, r.epochs, seed=r.seed, augment=how)
-        return train(self.net, self.optimizer, feed, self.schedule, ema_update=r.ema_update, bf16=r.bf16)
+        feed = batches(self.data.train, r.batch, r.epochs, seed=r.seed, augment=how, first_step=self.done)
+        options = {"ema_update": r.ema_update, "bf16": r.bf16, "first_step": self.done}
+        for step in train(self.net, self.optimizer, feed, self.schedule, **options):
+            self.done = step.index + 1
+            yield step
 
     @property
     def measured_net(self) -> LocalNet:

@@ -80,7 +80,7 @@ def man(
     start: str = "random",
     **base_options: object,
 ) -> Head:
-    """MAN over another rule (`base`: 'greedy', 'dgl' or 'infopro'). Su et al., ECCV 2024.
+    """MAN over another rule (`base`: 'greedy', 'dgl', 'infopro', ...). Su et al., ECCV 2024.
 
     Args:
         decay: of the EMA, in [0, 1]; 1 keeps it frozen, 0 copies the next layer at each step.
@@ -90,7 +90,7 @@ def man(
     """
     _choose("branches", branches, BRANCHES)
     _choose("start", start, ("random", "copy"))
-    _choose("base", base, ("greedy", "dgl", "infopro"))
+    _choose("base", base, [name for name in RULES if name not in ("bp", "man")])
     next_layer = rest[0]
     learnable_bias = None if branches == "ema" else init_weights(copy.deepcopy(next_layer))
     ema = None if branches == "bias" else copy.deepcopy(next_layer)
@@ -131,7 +131,8 @@ def local_net(
     for i, block in enumerate(blocks[:-1]):
         done += len(block)
         heads.append(build(shapes[i], layers[done:], i / last if last else 0.0, classes))
-    return LocalNet(blocks, [*heads, Head(classifier)], normalize)
+    like = next(classifier.parameters())  # new heads go where the network already is
+    return LocalNet(blocks, [*heads, Head(classifier)], normalize).to(like.device, like.dtype)
 
 
 def _with_options(rule: str, options: dict[str, object]) -> Rule:
@@ -159,7 +160,8 @@ def _choose(name: str, value: str, allowed: Sequence[str]) -> None:
 
 def _shapes(modules: Sequence[nn.Module], shape: Shape) -> list[Shape]:
     """(C, H, W) behind each of some modules in a row, by sending one blank image through copies in eval mode."""
-    h, shapes = torch.zeros(1, *shape), []
+    like = next(modules[0].parameters())
+    h, shapes = torch.zeros(1, *shape, device=like.device, dtype=like.dtype), []
     with torch.no_grad():
         for module in modules:
             h = copy.deepcopy(module).eval()(h)  # a copy: statistics and modes stay as they are

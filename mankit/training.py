@@ -108,10 +108,11 @@ def train(
     if ema_update not in ("before", "after"):
         raise ValueError(f"ema_update='{ema_update}': choose 'before' (as published) or 'after'")
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    net.train().to(memory_format=layout)
+    net.to(memory_format=layout)
     for index, (x, y) in enumerate(batches, start=first_step):
         if index == first_step:
             check_batch(net, x, y)
+        net.train()  # at each step: the loop's body may have left it in evaluation mode
         lr = set_lr(optimizers, schedule(index)) if schedule else optimizers[0].param_groups[0]["lr"]
         x = x.contiguous(memory_format=layout)
         yield Step(index, train_batch(net, optimizers, x, y, ema_update=ema_update, bf16=bf16), lr)
@@ -120,7 +121,7 @@ def train(
 def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
     """Raise a ValueError that says what is wrong with a batch: images (B, 3, H, W), labels 0..classes-1."""
     channels = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
-    if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point():
+    if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point() or x.min() < 0 or x.max() > 1:
         raise ValueError(f"images {tuple(x.shape)} {x.dtype}: give floats in [0, 1], (batch, {channels}, H, W)")
     if len(x) < 2:
         raise ValueError(f"a batch of {len(x)}: BatchNorm needs at least 2 images to train on")
@@ -178,6 +179,9 @@ def cosine(
             f"lr={lr}, epochs={epochs}, steps_per_epoch={steps_per_epoch}, warmup={warmup}: "
             "choose lr above 0, epochs and steps from 1 up, warmup from 0 up"
         )
+
+    if epochs == 1 and not warmup and not per_step:
+        raise ValueError("epochs=1 with warmup=0: the one learning rate would be 0; choose more epochs, or per_step")
 
     def schedule(step: int) -> float:
         e = (step + 1) / steps_per_epoch if per_step else step // steps_per_epoch + 1

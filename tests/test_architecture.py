@@ -27,7 +27,7 @@ ARROWS = {
     "runs": {"recipes", "training", "measure", "data"},
     "__main__": {"recipes", "runs", "rules", "notebooks"},
     # what a reader gets from `import mankit`
-    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "training"},
+    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},
 }
 
 

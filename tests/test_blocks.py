@@ -9,6 +9,7 @@ from torch import nn
 from mankit.blocks import LocalNet, _even_ends, _layer_bytes, cut
 from mankit.heads import Head
 from mankit.networks import cifar_resnet, small_resnet
+from mankit.rules import local_net
 
 
 def sizes(blocks):
@@ -72,6 +73,8 @@ def test_measuring_for_the_balance_changes_nothing():
         ({"K": 20}, "K=20 blocks.*choose 1..16"),
         ({"K": 2.5}, "K=2.5"),
         ({"K": True}, "K=True"),
+        ({"K": 2.0}, "K=2.0"),
+        ({"K": float("inf")}, "K=inf"),
         ({"at": [5, 3]}, r"at=\[5, 3\].*must rise"),
         ({"at": [0, 3]}, "must rise and lie in 1..15"),
         ({"at": [3, 16]}, "must rise and lie in 1..15"),
@@ -130,3 +133,16 @@ def test_set_decay_reaches_every_ema_or_says_that_there_is_none(make_net):
         net.set_decay(1.5)
     with pytest.raises(ValueError, match="no EMA"):
         make_net("dgl").set_decay(0.5)
+    for branches in ("bias", "twin"):  # all branches are trained: nothing follows
+        with pytest.raises(ValueError, match="no EMA"):
+            make_net("man", branches=branches).set_decay(0.5)
+
+
+@pytest.mark.parametrize("balance", ["units", "memory"])
+def test_heads_go_where_the_layers_already_are(balance):
+    layers, classifier = small_resnet((1, 1), (4, 8))
+    for module in [*layers, classifier]:
+        module.double()
+    net = local_net(layers, classifier, "man", 3, balance=balance, image_shape=(3, 8, 8))
+    assert {p.dtype for p in net.parameters()} == {torch.float64}
+    assert net(torch.rand(2, 3, 8, 8, dtype=torch.float64)).shape == (2, 10)

@@ -18,6 +18,8 @@ from mankit.measure import (
     peak_saved_bytes,
     saved_bytes,
 )
+from mankit.networks import cifar_resnet
+from mankit.rules import local_net
 
 MERGED = tuple(range(2, 16))  # 15 blocks, the stem with the first unit: what the published code calls K=16
 PURE = tuple(range(1, 16))  # 16 blocks, the stem alone
@@ -178,3 +180,13 @@ def test_cuda_peak():
         assert peak.bytes >= x.nbytes
     else:
         assert peak.bytes is None and F.relu(x).sum() == 1 << 20
+
+
+def test_resnet32_saves_the_published_bytes():
+    """2416 KiB an image in back-propagation; 384 in the largest block of the published 'K=16', which has 15."""
+    x, y = torch.rand(8, 3, 32, 32), torch.arange(8)
+    bp = local_net(*cifar_resnet(32), "bp", 1)
+    published = local_net(*cifar_resnet(32), "dgl", at=range(2, 16), head="0c1f")
+    sixteen = local_net(*cifar_resnet(32), "dgl", 16, head="0c1f")
+    kib = [max(saved_bytes(net, x, y)) / 8 / 1024 for net in (bp, published, sixteen)]
+    assert kib == pytest.approx([2416, 384, 320], rel=0.01)  # 320: with the stem a block of its own

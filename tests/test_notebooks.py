@@ -125,7 +125,8 @@ def test_our_nbval_settings_catch_a_changed_number(tmp_path):
 
 def test_save_keeps_outputs_and_drops_what_belongs_to_a_machine(tmp_path):
     bars = "import sys\nfor i in range(3):\n    print(f'\\r{i} of 3', end='', file=sys.stderr, flush=True)\n"
-    nbformat.write(tiny(bars + "print('\\r      \\r', end='', file=sys.stderr, flush=True)\nprint('done')"), tmp_path / "a.ipynb")
+    erase = "print('\\r      \\r', end='', file=sys.stderr, flush=True)\n"
+    nbformat.write(tiny(bars + erase + "print('done')"), tmp_path / "a.ipynb")
     execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb")
     assert "papermill" in nbformat.read(tmp_path / "b.ipynb", as_version=4).metadata
     save(tmp_path / "b.ipynb", tmp_path / "a.ipynb")

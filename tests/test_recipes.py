@@ -275,3 +275,30 @@ def test_measuring_changes_nothing(data, rule):
     assert equal(before, weights(run)) and modes == [module.training for module in run.net.modules()]
     assert all(parameter.grad is None for parameter in run.net.parameters())
     assert first.equals(block_table(run))
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_loop_that_was_left_goes_on_where_it_stopped(stop):
+    recipe = Recipe(rule="man", K=3, epochs=2, batch=50, data_options={"train_size": 150, "test_size": 50})
+    whole, parts = recipe.prepare(device="cpu"), recipe.prepare(device="cpu")
+    steps = [step.index for step in whole]
+    for step in parts:
+        if step.index + 1 == stop:
+            break
+    assert parts.done == stop
+    assert [step.index for step in parts] == steps[stop:]
+    for a, b in zip(whole.net.state_dict().values(), parts.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert list(parts) == []
+
+
+def test_data_on_another_device_is_said():
+    data = Recipe().load_data(device="cpu")
+    with pytest.raises(ValueError, match="device='nonsense'"):
+        Recipe().prepare(data, device="nonsense")
+
+
+def test_bf16_runs_save_fewer_bytes():
+    small = {"K": 3, "epochs": 1, "data_options": {"train_size": 200, "test_size": 100}}
+    tables = [block_table(Recipe(bf16=bf16, **small).prepare(device="cpu")) for bf16 in (False, True)]
+    assert (tables[1].saved_mib < 0.75 * tables[0].saved_mib).all()

@@ -77,6 +77,14 @@ def test_supervised_contrastive_equals_its_definition(seed, n, t):
     assert supervised_contrastive(z, y, t).item() == pytest.approx(contrastive_by_loops(z, y, t), abs=1e-9)
 
 
+def test_supervised_contrastive_is_computed_in_float32_under_autocast():
+    g = torch.Generator().manual_seed(0)
+    z, y = torch.randn(64, 32, generator=g), torch.randint(4, (64,), generator=g)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = supervised_contrastive(z, y)
+    assert torch.equal(low, supervised_contrastive(z, y))
+
+
 def test_contrastive_infopro_trains_and_has_no_class_scores(make_net, make_batch):
     net = make_net("infopro", K=3, contrast=True)
     assert [head.has_logits for head in net.heads] == [False, False, True]

@@ -124,6 +124,15 @@ def test_the_ema_reads_the_next_block_before_or_after_the_optimizer(make_net, ma
         assert not torch.equal(start[0], next(net.blocks[1][0].parameters()))
 
 
+def test_the_loops_body_may_leave_the_net_in_evaluation_mode(make_net, make_batch):
+    batches = [make_batch(t) for t in range(3)]
+    left, kept = make_net("man"), make_net("man")
+    for _ in train(left, make_optimizer(left, 0.1), batches):
+        left.eval()
+    run(kept, batches)
+    assert same(left, kept)
+
+
 def test_the_decay_may_change_between_steps(make_net, make_batch):
     net = make_net("man", K=3, decay=1.0)
     ema = net.heads[0].ema
@@ -203,6 +212,8 @@ def test_the_schedule_sets_the_learning_rate(make_net, make_batch):
         (torch.rand(4, 1, 8, 8), torch.zeros(4).long(), r"images \(4, 1, 8, 8\).*3, H, W"),
         (torch.rand(3, 8, 8), torch.zeros(3).long(), r"images \(3, 8, 8\)"),
         (torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4).long(), "floats in"),
+        (torch.rand(4, 3, 8, 8) * 255, torch.zeros(4).long(), "floats in"),
+        (torch.rand(1, 3, 8, 8), torch.zeros(1).long(), "at least 2 images"),
         (torch.rand(4, 3, 8, 8), torch.zeros(3).long(), "one per image"),
         (torch.rand(4, 3, 8, 8), torch.zeros(4), "whole numbers"),
         (torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 4]), r"labels 0..4: this network has classes 0..3"),
@@ -224,3 +235,5 @@ def test_bad_settings_are_one_clear_line(make_net, make_batch):
         run(net, [make_batch()], ema_update="never")
     with pytest.raises(ValueError, match="epochs=0"):
         cosine(0.1, 0, 10)
+    with pytest.raises(ValueError, match="would be 0"):
+        cosine(0.1, 1, 10, warmup=0)

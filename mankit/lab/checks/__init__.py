@@ -1,0 +1,6 @@
+"""Checks of a reader's own answer: one module a lesson (backprop, dgl, infopro, man, study).
+
+A check takes the reader's function, tries it on small random inputs, and either says what is right or raises
+`CheckFailed` with one sentence: what is wrong, and where to look. An answer not yet written stays a
+NotImplementedError.
+"""
