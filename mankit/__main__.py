@@ -80,6 +80,25 @@ def run(
     print(notebook if save else target)
 
 
+@app.command()
+def student(
+    notebook: Annotated[Path, typer.Argument(help="The lesson, with its solutions.")],
+    out: Annotated[Path, OPTION("-o", "--out", help="Folder for the student's version.")] = Path("runs/student"),
+) -> None:
+    """Write a lesson without solutions, outputs and teacher's notes. Example: mankit student notebooks/02_dgl.ipynb"""
+    import nbformat
+
+    from .notebooks import student_version
+
+    if notebook.suffix != ".ipynb" or not notebook.is_file():
+        raise ValueError(f"no notebook {notebook}: look into notebooks/")
+    target = _writable(out) / notebook.name
+    if target.resolve() == notebook.resolve():
+        raise ValueError(f"{target} is the lesson itself: choose another folder with -o")
+    nbformat.write(student_version(nbformat.read(notebook, as_version=4)), target)
+    print(target)
+
+
 def _failed(reason: str, copy: Path) -> typer.Exit:
     print(f"mankit: {_first_line(reason)}; see {copy}", file=sys.stderr)
     return typer.Exit(1)

@@ -348,9 +348,10 @@ def test_lab_without_its_notebook_is_one_line(mankit, jupyter, tmp_path):
         ([], ["Example: mankit lab", "Example: mankit run notebooks/", "train"]),
         (["lab"], ["Example: mankit lab", "default: the tour"]),
         (["run"], ["Example: mankit run notebooks/", "-p K 4", "Exit code 1"]),
+        (["student"], ["Example: mankit student notebooks/"]),
         (["train"], ["Example: mankit train --rule man", "default: $MANKIT_DATA or data/", "0 (copy) to 1 (frozen)"]),
     ],
-    ids=["mankit", "lab", "run", "train"],
+    ids=["mankit", "lab", "run", "student", "train"],
 )
 def test_help_has_an_example(mankit, words, fragments):
     result = mankit(*words, "--help")
@@ -379,3 +380,15 @@ def test_save_keeps_the_outputs_in_the_notebook_itself(mankit, tiny, tmp_path):
     assert any(cell.get("outputs") for cell in saved.cells)
     assert "papermill" not in saved.metadata
     check_one_line(mankit("run", tiny, "--save", "-p", "K", 4, "-o", tmp_path / "out"), "leave out -p")
+
+
+def test_student_writes_the_lesson_without_its_solutions(mankit, tmp_path):
+    solved = "def half(x):\n    ### BEGIN SOLUTION\n    return x / 2\n    ### END SOLUTION"
+    lesson = write_notebook(tmp_path / "lesson.ipynb", "K = 8", solved, "print(half(4))")
+    result = mankit("student", lesson, "-o", tmp_path / "out")
+    assert result.code == 0 and result.out == f"{tmp_path / 'out' / 'lesson.ipynb'}\n"
+    cells = nbformat.read(tmp_path / "out" / "lesson.ipynb", as_version=4).cells
+    assert cells[1].source == 'def half(x):\n    raise NotImplementedError("your answer goes here")'
+    check_one_line(mankit("student", lesson, "-o", tmp_path), "choose another folder")
+    check_one_line(mankit("student", tmp_path / "none.ipynb"), "no notebook")
+    assert "return x / 2" in lesson.read_text()
