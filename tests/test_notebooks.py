@@ -14,8 +14,9 @@ from mankit.notebooks import execute, save, without_progress_bars
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in ROOT.glob("notebooks/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
-COMPARED = {"00_tour": 6}  # at least so many cells of each notebook are compared with their stored output
-QUICK = {"00_tour": {"epochs": 1, "digits_epochs": 1, "seeds": 1}}
+COMPARED = 5  # at least so many cells of each notebook are compared with their stored output
+QUICK = {"epochs": 1, "digits_epochs": 1, "seeds": 1}
+assert NOTEBOOKS, "no notebooks found: a parametrized test would pass without having looked at one"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -39,10 +40,6 @@ def nbval(path):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
-def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} == set(COMPARED)
-
-
 @every_notebook
 def test_is_executed_small_and_clean(path):
     text, nb = path.read_text(), nbformat.read(path, as_version=4)
@@ -62,7 +59,7 @@ def test_is_executed_small_and_clean(path):
 @every_notebook
 def test_says_the_same_again_under_nbval(path):
     nb = nbformat.read(path, as_version=4)
-    assert len(compared_cells(nb)) >= COMPARED[path.stem]
+    assert len(compared_cells(nb)) >= COMPARED
     result = nbval(path)
     assert result.returncode == 0, result.stdout[-3000:]
     assert f"{len(code_cells(nb))} passed" in result.stdout
@@ -91,7 +88,7 @@ def test_reads_well_without_running(path):
 @pytest.mark.parametrize("parameters", [{"K": 1}, {"K": 4, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
 def test_the_tour_runs_with_other_parameters(tmp_path, parameters):
     tour = ROOT / "notebooks" / "00_tour.ipynb"
-    execute(tour, tmp_path / "out.ipynb", {**QUICK["00_tour"], **parameters})
+    execute(tour, tmp_path / "out.ipynb", {**QUICK, **parameters})
     nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     shown = "".join(str(o.get("data", {}).get("text/plain", "")) for c in code_cells(nb) for o in c.outputs)
     if parameters["K"] == 1:

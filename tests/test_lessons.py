@@ -1,0 +1,72 @@
+"""The lessons: their parts, other parameters, and the student's version."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from nbclient import NotebookClient
+
+from mankit.notebooks import execute, student_version
+
+ROOT = Path(__file__).parents[1]
+LESSONS = sorted(ROOT.glob("notebooks/0[1-9]_*.ipynb"))
+QUICK = {"epochs": 1, "seeds": 1, "budgets": [1], "Ks": [1, 2], "decays": [0.0, 1.0]}  # those that a lesson has
+CASES = [{"K": 1, "decay": 0.0}, {"K": 16, "decay": 1.0}]
+every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def tagged(nb, tag):
+    return [cell for cell in nb.cells if tag in cell.metadata.get("tags", [])]
+
+
+def quick(path, parameters):
+    """The given parameters and quick ones, as far as the lesson has them."""
+    known = papermill.inspect_notebook(str(path))
+    return {name: value for name, value in {**QUICK, **parameters}.items() if name in known}
+
+
+@every_lesson
+def test_a_lesson_has_all_its_parts(path):
+    nb = nbformat.read(path, as_version=4)
+    prose = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    for part in ("goals", "what you need", "how long", "references", "we saw"):
+        assert re.search(part, prose, re.IGNORECASE), f"no part about '{part}'"
+    assert re.search(r"\d+\s*(s|seconds|min)", prose)
+    assert len(tagged(nb, "instructor")) >= 1
+    exercises, checks = tagged(nb, "exercise"), tagged(nb, "check")
+    assert len(exercises) >= 4
+    assert len(exercises) == len(checks)
+    assert len(re.findall(r"^### Exercise", prose, re.MULTILINE)) == len(exercises)
+    assert len(re.findall("<summary>Hint", prose)) == len(exercises)
+    assert len(re.findall("Difficulty", prose)) >= len(exercises)
+    for exercise, check in zip(exercises, checks, strict=True):
+        assert exercise.source.count("### BEGIN SOLUTION") == exercise.source.count("### END SOLUTION") == 1
+        assert exercise.metadata.nbgrader.solution
+        assert exercise.metadata.jupyter.source_hidden  # the solution is folded away
+        assert check.metadata.nbgrader.grade
+        assert check.metadata.nbgrader.grade_id == exercise.metadata.nbgrader.grade_id + "-check"
+
+
+@every_lesson
+@pytest.mark.parametrize("parameters", CASES, ids=str)
+def test_a_lesson_runs_with_other_parameters(path, parameters, tmp_path):
+    execute(path, tmp_path / "out.ipynb", quick(path, parameters))
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+
+
+@every_lesson
+def test_the_students_version_asks_only_for_answers(path, tmp_path):
+    nb = student_version(nbformat.read(path, as_version=4))
+    assert "### BEGIN SOLUTION" not in nbformat.writes(nb)
+    assert not tagged(nb, "instructor")
+    nbformat.write(nb, tmp_path / "student.ipynb")
+    nb = papermill.parameterize.parameterize_notebook(
+        papermill.iorw.load_notebook_node(str(tmp_path / "student.ipynb")), quick(path, {})
+    )
+    NotebookClient(nb, kernel_name="python3", allow_errors=True, timeout=600).execute()
+    for cell in nb.cells:
+        errors = [o.ename for o in cell.get("outputs", []) if o.output_type == "error"]
+        assert errors == (["NotImplementedError"] if "check" in cell.metadata.get("tags", []) else [])
