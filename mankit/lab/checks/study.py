@@ -1,0 +1,150 @@
+"""Checks of lesson 05: parameters of the heads, paired differences, a bootstrap interval, a comparison, seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .base import ask, close, expect, passed
+
+
+def auxiliary_parameters(function: Callable) -> None:
+    """Check auxiliary_parameters(net) -> int: what training uses and testing throws away."""
+    for hidden, blocks in ((3, 3), (5, 2)):
+        net = _small_net(hidden, blocks)
+        heads = list(net.heads)[:-1]
+        right = sum(p.numel() for head in heads for p in head.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for head in heads for p in head.parameters()) - right
+        classifier, body = (sum(p.numel() for p in part.parameters()) for part in (net.heads[-1], net.blocks))
+        n = _number(ask(function, net), "the count")
+        expect(not close(n, right + classifier), "you count the last head too: heads[-1] is the network's own "
+               "classifier, not auxiliary; leave it out with net.heads[:-1].")
+        expect(not close(n, right + frozen), "you count frozen parameters too, such as an EMA's: keep those with "
+               "p.requires_grad only.")
+        expect(n < right + body, "you count the blocks too: only heads are auxiliary.")
+        expect(not close(n, 2 * len(heads)), "you count tensors, not numbers: a tensor p holds p.numel() of them.")
+        expect(close(n, right), f"on a small net with {right} trainable auxiliary parameters you count {n:g}.")
+    expect(ask(function, _small_net(3, 1)) == 0, "with K=1 there is no auxiliary head, so the count is 0.")
+    passed("trainable, auxiliary, and nothing else.")
+
+
+def paired_difference(function: Callable) -> None:
+    """Check paired_difference(a, b) -> (mean, standard error) of a - b over seeds."""
+    g = torch.Generator().manual_seed(3)
+    for n in (3, 8):
+        easy = 10 * torch.randn(n, generator=g, dtype=torch.float64)  # what a seed adds to both arms
+        a = 60 + easy + torch.randn(n, generator=g, dtype=torch.float64)
+        b = 55 + easy + torch.randn(n, generator=g, dtype=torch.float64)
+        d, unpaired = a - b, math.sqrt((a.var() + b.var()) / n)
+        mean, error = _pair(ask(function, a.tolist(), b.tolist()), "(mean, standard error)")
+        expect(not close(mean, -d.mean()), "the sign is the other way round: the difference is a - b.")
+        expect(close(mean, d.mean()), f"the mean difference should be {d.mean():.4f}, yours is {mean:.4f}.")
+        expect(not close(error, unpaired), "your standard error treats a and b as unrelated: take the differences "
+               "seed by seed first, then their spread.")
+        expect(not close(error, d.std()), "that is the standard deviation of ONE difference: divide it by sqrt(n), "
+               f"here sqrt({n}), for the standard error of their mean.")
+        expect(not close(error, d.std(correction=0) / n**0.5), "you divide the squares by n: with a mean estimated "
+               "from the same numbers it must be n - 1 (ddof=1).")
+        expect(close(error, d.std() / n**0.5), f"the standard error is d.std() / sqrt(n), yours is {error:.4f}.")
+    passed("differences first, then their mean and its standard error.")
+
+
+def bootstrap_interval(function: Callable) -> None:
+    """Check bootstrap_interval(values, generator, level, resamples) -> (low, high) of the mean."""
+    values = np.random.default_rng(5).normal(4.0, 2.0, size=200)
+    low, high = _interval(function, values, 1, 0.95, 4000)
+    width = (high - low) / (values.std() / math.sqrt(len(values)))  # in standard errors
+    expect(width > 0, "low and high are the same: draw WITH replacement, or every resample is the same set.")
+    expect(width < 20, "your interval is that of the values: take the MEAN of each resample, then the percentiles.")
+    expect(abs(width / (2 * 1.645) - 1) > 0.07, "your 95 % interval holds only 90 %: leave out HALF of the rest "
+           "on each side (2.5 % and 97.5 %).")
+    expect(abs(width / (2 * 1.96) - 1) < 0.08, f"the interval is {width:.2f} standard errors wide, about 3.92 "
+           "was expected: draw as many values as there are in each resample.")
+    expect(low < values.mean() < high, "the mean itself isn't inside your interval: give (low, high).")
+    first, second, other = (_interval(function, values[:12], seed, 0.95, 40) for seed in (1, 1, 2))
+    expect(first == second, "the same generator state gives another interval: draw from the `generator` you "
+           "were given, not from np.random.")
+    expect(first != other, "another generator gives the same interval: draw from the one you were given.")
+    narrow = np.ptp(_interval(function, values, 1, 0.5, 4000)) / (high - low)
+    expect(0.25 < narrow < 0.45, "level=0.5 should give an interval of about a third of that width: use `level`.")
+    passed("resamples with replacement, their means, and the middle part of these.")
+
+
+def compare(function: Callable) -> None:
+    """Check compare(low, high, margin) -> 'better', 'worse', 'equal' or 'undecided'."""
+    traps = {(-5.0, 6.0): ("equal", "it holds 0, but it reaches beyond the margin: we don't know."),
+             (0.2, 0.6): ("better", "it lies within the margin: the difference is too small to matter."),
+             (0.5, 4.0): ("better", "the WHOLE interval must lie beyond the margin, not only its middle."),
+             (-4.0, -2.0): ("better", "that is a loss: the sign counts, so don't take abs().")}
+    for (low, high), (wrong, reason) in traps.items():
+        told = _word(function, low, high, 1.0)
+        expect(told != wrong, f"the interval ({low}, {high}) with margin 1 isn't '{wrong}': {reason}")
+    table = {(2.0, 4.0, 1.0): "better", (-4.0, -2.0, 1.0): "worse", (-0.4, 0.6, 1.0): "equal",
+             (0.2, 0.6, 1.0): "equal", (-5.0, 6.0, 1.0): "undecided", (0.5, 4.0, 1.0): "undecided",
+             (-4.0, -0.5, 1.0): "undecided", (2.0, 4.0, 3.0): "undecided"}
+    for (low, high, margin), right in table.items():
+        word = _word(function, low, high, margin)
+        expect(word == right, f"({low}, {high}) with margin {margin} is '{right}', you say '{word}'.")
+    missing = _word(function, math.nan, math.nan, 1.0)
+    expect(missing == "undecided", f"one seed has no interval (NaN): 'undecided', but you say '{missing}'.")
+    passed("four answers, and 'equal' is one that has to be earned.")
+
+
+def seeds_needed(function: Callable) -> None:
+    """Check seeds_needed(d, s, z_level, z_power) -> int, by the normal approximation."""
+    for d, s in ((2.0, 6.0), (1.0, 4.0), (3.0, 4.0)):
+        exact = ((1.96 + 0.84) * s / d) ** 2
+        n = _number(ask(function, d, s), "the number of seeds")
+        expect(not close(n, math.ceil((1.96 * s / d) ** 2)), "z_power is missing: with z_level alone you find the "
+               "difference in half of all studies only; add the two.")
+        expect(not close(n, math.ceil(2.8 * s / d)), "the square is missing: half of d needs four times the seeds.")
+        turned = math.ceil((2.8 * d / s) ** 2)
+        expect(n not in (turned, max(2, turned)), "d and s are the wrong way round: more s, more seeds.")
+        expect(n == int(n) and n >= exact - 1e-9, f"{exact:.2f} seeds are needed for d={d:g}, s={s:g}, you say {n:g}: "
+               "seeds are whole, so round UP (math.ceil).")
+        expect(n == math.ceil(exact), f"for d={d:g}, s={s:g} it should be {math.ceil(exact)}, you say {n:g}.")
+    few, back = (_number(ask(function, d, s), "the number of seeds") for d, s in ((50.0, 1.0), (-2.0, 6.0)))
+    expect(few == 2, f"d=50, s=1: 2 seeds is the least, since one has no spread; you say {few:g}.")
+    expect(back == 71, f"a loss of 2 points (d=-2) needs as many seeds as a gain of 2, 71; you say {back:g}.")
+    passed("half the difference, four times the seeds.")
+
+
+def _small_net(hidden: int, blocks: int) -> nn.Module:
+    """Blocks and heads; each auxiliary head has a trainable and a frozen part, the last is the classifier."""
+
+    def head() -> nn.Module:
+        return nn.Sequential(nn.Linear(hidden, 7), nn.Linear(hidden, 4).requires_grad_(False))
+
+    net = nn.Module()
+    net.blocks = nn.ModuleList(nn.Conv2d(3, hidden, 1) for _ in range(blocks))
+    net.heads = nn.ModuleList([*(head() for _ in range(blocks - 1)), nn.Linear(hidden, 11)])
+    return net
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    expect(isinstance(value, int | float | np.number), f"{what} should be a number, not {type(value).__name__}.")
+    expect(math.isfinite(value), f"{what} is {value}.")
+    return float(value)
+
+
+def _pair(value: Any, what: str) -> tuple[float, float]:
+    expect(isinstance(value, tuple | list | np.ndarray) and len(value) == 2, f"return two numbers, {what}.")
+    return _number(value[0], "the first number"), _number(value[1], "the second number")
+
+
+def _interval(function: Callable, values: np.ndarray, seed: int, level: float, resamples: int) -> tuple[float, float]:
+    generator = np.random.default_rng(seed)
+    return _pair(ask(function, values.copy(), generator, level=level, resamples=resamples), "(low, high)")
+
+
+def _word(function: Callable, low: float, high: float, margin: float) -> str:
+    word, allowed = ask(function, low, high, margin), ("better", "worse", "equal", "undecided")
+    expect(word in allowed, f"return one of {', '.join(allowed)}; ({low}, {high}) gave {word!r}.")
+    return word
