@@ -1,5 +1,6 @@
 # make lab        open JupyterLab on the tour
-# make test       lint, run all tests and check the notebooks
+# make test       lint, test the library, execute the tour again and compare
+# make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 15 minutes)
 # make reproduce  run every notebook again, from a fresh kernel, into runs/
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: lab test reproduce clean
+.PHONY: lab test test-lessons reproduce clean
 
 lab: $(VENV)/.lab
 	$(VENV)/bin/mankit lab
@@ -15,6 +16,9 @@ lab: $(VENV)/.lab
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/python -m pytest
+
+test-lessons: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -m lesson
 
 reproduce: $(VENV)/.lab
 	set -e; for notebook in $(NOTEBOOKS); do $(VENV)/bin/mankit run $$notebook -o runs; done

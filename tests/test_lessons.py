@@ -51,6 +51,7 @@ def test_a_lesson_has_all_its_parts(path):
         assert check.metadata.nbgrader.grade_id == exercise.metadata.nbgrader.grade_id + "-check"
 
 
+@pytest.mark.lesson
 @every_lesson
 @pytest.mark.parametrize("parameters", CASES, ids=str)
 def test_a_lesson_runs_with_other_parameters(path, parameters, tmp_path):
@@ -59,6 +60,7 @@ def test_a_lesson_runs_with_other_parameters(path, parameters, tmp_path):
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
 
 
+@pytest.mark.lesson
 @every_lesson
 def test_the_students_version_asks_only_for_answers(path, tmp_path):
     nb = student_version(nbformat.read(path, as_version=4))

@@ -56,7 +56,10 @@ def test_is_executed_small_and_clean(path):
             assert output.get("name") != "stderr", f"a warning or a progress bar was stored: {output.text[:200]}"
 
 
-@every_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[] if p.stem == "00_tour" else [pytest.mark.lesson]) for p in NOTEBOOKS],
+)
 def test_says_the_same_again_under_nbval(path):
     nb = nbformat.read(path, as_version=4)
     assert len(compared_cells(nb)) >= COMPARED
