@@ -36,7 +36,10 @@ def lab(
         raise ValueError(f"no notebook {path}: run this in mankit's folder, or name a notebook")
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is JupyterLab's business: it asks, then closes its kernels
     command = [sys.executable, "-m", "jupyterlab", str(path.resolve())]
-    raise typer.Exit(subprocess.call(command + ([] if browser else ["--no-browser"])))
+    command += [] if browser else ["--no-browser"]
+    if sys.platform != "win32" and os.geteuid() == 0:  # in a container one often is root, and JupyterLab would refuse
+        command += ["--allow-root"]
+    raise typer.Exit(subprocess.call(command))
 
 
 @app.command()

@@ -318,6 +318,7 @@ def jupyter(monkeypatch):
         return 3
 
     monkeypatch.setattr(subprocess, "call", call)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     before = signal.getsignal(signal.SIGINT)
     yield calls
     signal.signal(signal.SIGINT, before)
@@ -332,6 +333,12 @@ def test_lab_opens_a_notebook_by_its_whole_path(mankit, jupyter, tiny, monkeypat
     monkeypatch.chdir(tiny.parent)
     assert mankit("lab", "tiny.ipynb", "--no-browser").code == 3
     assert jupyter[0][3:] == [str(tiny.resolve()), "--no-browser"]
+
+
+def test_lab_starts_for_root_too_as_in_a_container(mankit, jupyter, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    mankit("lab")
+    assert jupyter[0][-1] == "--allow-root"
 
 
 def test_lab_without_its_notebook_is_one_line(mankit, jupyter, tmp_path):
