@@ -61,8 +61,7 @@ def run(
 
     from . import notebooks
 
-    if notebook.suffix != ".ipynb" or not notebook.is_file():
-        raise ValueError(f"no notebook {notebook}: look into notebooks/")
+    _check_notebook(notebook)
     try:
         known = papermill.inspect_notebook(str(notebook))
     except Exception as error:  # there are many ways not to be a notebook
@@ -93,13 +92,17 @@ def student(
 
     from .notebooks import student_version
 
-    if notebook.suffix != ".ipynb" or not notebook.is_file():
-        raise ValueError(f"no notebook {notebook}: look into notebooks/")
+    _check_notebook(notebook)
     target = _writable(out) / notebook.name
     if target.resolve() == notebook.resolve():
         raise ValueError(f"{target} is the lesson itself: choose another folder with -o")
     nbformat.write(student_version(nbformat.read(notebook, as_version=4)), target)
     print(target)
+
+
+def _check_notebook(path: Path) -> None:
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise ValueError(f"no notebook {path}: look into notebooks/")
 
 
 def _failed(reason: str, copy: Path) -> typer.Exit:

@@ -5,7 +5,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import numpy as np
@@ -58,3 +60,9 @@ def assert_check_is_right(notebook: str, exercise: Exercise, capsys: pytest.Capt
     exercise.check(answer(notebook, exercise.name, solved=True))
     assert time.process_time() - started < 2
     assert capsys.readouterr().out.startswith("Passed: ")
+
+
+def assert_each_check_has_its_exercise(check: ModuleType, exercises: list[Exercise]) -> None:
+    """The checks of a lesson's module are those that its exercises name: none is left untested."""
+    own = {f.__name__ for f in vars(check).values() if isfunction(f) and f.__module__ == check.__name__}
+    assert {exercise.name for exercise in exercises} == {name for name in own if not name.startswith("_")}

@@ -1,11 +1,10 @@
 """Lesson 4: each check passes its solution, and names the mistake of each classic wrong answer."""
 
 import math
-from inspect import isfunction
 
 import pytest
 import torch
-from exercises import Exercise, assert_check_is_right
+from exercises import Exercise, assert_check_is_right, assert_each_check_has_its_exercise
 from torch.nn import functional as F
 
 from mankit.lab.checks import man as check
@@ -133,8 +132,7 @@ def test_check(exercise, capsys):
 
 
 def test_there_is_a_check_for_each_exercise():
-    own = {f.__name__ for f in vars(check).values() if isfunction(f) and f.__module__ == check.__name__}
-    assert {exercise.name for exercise in EXERCISES} == {name for name in own if not name.startswith("_")}
+    assert_each_check_has_its_exercise(check, EXERCISES)
 
 
 def test_checks_draw_nothing_from_the_global_generator():
