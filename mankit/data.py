@@ -32,6 +32,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self)} images {tuple(self.images.shape[1:])} on {self.images.device})"
+
 
 @dataclass(frozen=True, eq=False)
 class Data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, object] | None =
     The kernel is this Python's, whatever kernel the notebook was saved with. What was run is kept even when a
     cell fails. Raises: papermill's PapermillExecutionError for a failing cell.
     """
+    os.environ["MANKIT_LIVE"] = "0"  # the kernel inherits it: nobody is there to press a panel's buttons
     where = str(notebook.parent)
     try:
         papermill.execute_notebook(str(notebook), str(target), parameters or {}, cwd=where, kernel_name="python3")

@@ -1,6 +1,7 @@
 """What to measure on a network of blocks: functions of its blocks, heads and features, no hooks."""
 
 from .accuracy import block_accuracy, eval_mode, evaluate
+from .ema import ema_distance
 from .flops import checkpointed_flops, flops
 from .gradients import gradient_cosine
 from .memory import SavedBytes, checkpointed_bytes, cuda_peak, peak_saved_bytes, saved_bytes
@@ -9,6 +10,6 @@ from .similarity import MinibatchCKA, block_cka, cka, cka_matrix
 
 __all__ = [
     "MinibatchCKA", "SavedBytes", "block_accuracy", "block_cka", "block_features",
-    "checkpointed_bytes", "checkpointed_flops", "cka", "cka_matrix", "cuda_peak", "eval_mode", "evaluate", "flops",
-    "gradient_cosine", "linear_probe", "peak_saved_bytes", "probe_accuracy", "saved_bytes",
+    "checkpointed_bytes", "checkpointed_flops", "cka", "cka_matrix", "cuda_peak", "ema_distance", "eval_mode",
+    "evaluate", "flops", "gradient_cosine", "linear_probe", "peak_saved_bytes", "probe_accuracy", "saved_bytes",
 ]

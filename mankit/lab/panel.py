@@ -1,0 +1,307 @@
+"""The live panel: choose a rule, K and the EMA's decay, press Start, and watch every block while it trains.
+
+    from mankit import lab
+    lab.panel()
+
+Where nobody can press a button (papermill, nbval, nbconvert) the same cell trains a short run to its end and leaves
+one ordinary figure and its summary in words.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import anywidget
+import ipywidgets as w
+import torch
+import traitlets
+from IPython.display import display
+from tqdm import tqdm
+
+from ..recipes import Recipe
+from ..rules import options_of
+from . import views
+from .controls import Controls, as_papermill, command, folded, parameters
+from .session import History, Session, watch
+from .style import show
+
+REDRAW = 0.3  # seconds between two pictures: many more, and messages to the page pile up
+PATIENCE = 2.0  # seconds to wait for a page to say that it has drawn the last picture
+
+
+def panel(
+    rule: str = "man", K: int = 8, *, decay: float = 0.995, base: str = "dgl", branches: str = "both",
+    lam_x: float = 1.0, lam_y: float = 1.0, head: str = "0c1f", data: str = "glyphs",
+    data_options: dict[str, object] | None = None, network: str | None = None, epochs: int = 6, batch: int = 100,
+    lr: float = 0.1, seed: int = 0, per_step: bool = True, augment: bool = False, short_epochs: int = 3,
+    device: str = "auto", live: bool | None = None,
+) -> Panel | Still:
+    """A live panel with these settings to begin with; the last line of a cell shows it.
+
+    The settings are those of `mankit train` (and of `Recipe`); the learning rate moves at every step, since short
+    runs would lose a whole epoch to a rate of 0 otherwise.
+
+    Args:
+        network: None: 'lab' (9 layers), or 'lab16' for a larger K.
+        short_epochs: epochs of the run where there is no live page.
+        live: buttons or an ordinary figure? None: the environment's MANKIT_LIVE (1 or 0); without that, buttons
+            where a Jupyter server started this kernel for a page, which papermill, nbval and nbconvert don't do.
+    Raises: ValueError for settings that don't fit together.
+    """
+    given = {"decay": decay, "base": base, "branches": branches, "lam_x": lam_x, "lam_y": lam_y, "head": head}
+    options = {name: value for name, value in given.items() if name in options_of(rule, base)}
+    network = network or ("lab" if K <= 9 else "lab16")
+    recipe = Recipe(rule, K, options, network, data=data, data_options=data_options or {}, epochs=epochs, batch=batch,
+                    lr=lr, seed=seed, per_step=per_step, augment=augment)  # fmt: skip
+    if is_live(live):
+        return Panel(recipe, device)
+    return Still(recipe.but(epochs=min(epochs, short_epochs)), device)
+
+
+def is_live(live: bool | None = None) -> bool:
+    """Is there a page whose buttons somebody can press? See `panel`."""
+    if live is None and "MANKIT_LIVE" in os.environ:
+        return os.environ["MANKIT_LIVE"] not in ("0", "")
+    return "JPY_SESSION_NAME" in os.environ if live is None else live
+
+
+class Still:
+    """The panel where there is no live page: a run, trained when it is displayed, and its figure."""
+
+    def __init__(self, recipe: Recipe, device: str = "auto") -> None:
+        self.recipe, self._device = recipe, device
+        self.history: History | None = None
+
+    def train(self) -> History:
+        """Train to the end (once) and return what was measured."""
+        if self.history is None:
+            torch.set_num_threads(1)
+            with tqdm(unit="step", leave=False) as bar:
+                for watched in watch(self.recipe, device=self._device):
+                    bar.total = watched.history.total
+                    bar.update(watched.history.step - bar.n)
+            self.history = watched.history
+        return self.history
+
+    def _ipython_display_(self) -> None:
+        show(views.ordinary_figure(self.train()))
+
+
+class CopyButton(anywidget.AnyWidget):
+    """A button that puts `text` on the reader's clipboard, in the reader's own browser.
+
+    It also says how wide the panel is on the page, in pixels (plotly's widget doesn't look), and how many views of
+    it the page has: none once its cell or notebook is closed.
+    """
+
+    _esm = """
+    let views = 0;  // of this page
+    export default { render({ model, el }) {
+        const button = document.createElement("button");
+        const name = "Copy as command";
+        button.className = "jupyter-button lm-Widget jupyter-widgets";
+        button.style.width = "auto";
+        button.textContent = name;
+        button.title = "Copies the mankit train command that makes this run, number for number";
+        button.onclick = async () => {
+            await navigator.clipboard.writeText(model.get("text"));
+            button.textContent = "Copied";
+            setTimeout(() => { button.textContent = name; }, 1500);
+        };
+        el.appendChild(button);
+        const observer = new ResizeObserver(([entry]) => {
+            model.set("width", Math.round(entry.contentRect.width));
+            model.save_changes();
+        });
+        requestAnimationFrame(() => observer.observe(el.closest(".jp-OutputArea-output") ?? document.body));
+        const count = by => {
+            views += by;
+            model.set("views", views);
+            model.save_changes();
+        };
+        count(+1);
+        return () => { observer.disconnect(); count(-1); };  // the cell or the notebook was closed
+    } }
+    """
+    text = traitlets.Unicode("").tag(sync=True)
+    width = traitlets.Int(0).tag(sync=True)
+    views = traitlets.Int(0).tag(sync=True)
+
+
+class Panel:
+    """Controls, buttons, plots and a summary; one run at a time. Its callbacks only set flags, so any thread may
+    run them: training happens in the session's thread, drawing in a second one.
+    """
+
+    def __init__(self, recipe: Recipe, device: str = "auto") -> None:
+        Session.stop_all()  # a cell that is run again leaves no training behind
+        self._device, self.kept = device, None
+        self.session = Session(recipe, device=device)
+        self.controls = Controls(recipe)
+        self.figure = views.empty_figure(views.LiveFigure)
+        self._drawing, self._acked, self._sent = threading.Lock(), threading.Event(), 0.0
+        self._acked.set()
+        self._make_widgets()
+        self.controls.on_change(self._settings_moved)
+        self.controls.decay.observe(self._decay_moved, "value")
+        self._settings_moved()
+        self._tell()
+
+    def _make_widgets(self) -> None:
+        self.start = _button("Start", "play", "Train with these settings; again: pause, and go on", self._start)
+        self.step = _button("Step", "step-forward", "One training step, then pause", self._step)
+        self.stop = _button("Stop", "stop", "End this run", lambda: self.session.stop())
+        self.reset = _button("Reset", "refresh", "End this run and empty the plots", self._reset)
+        self.keep = _button("Keep this run to compare", "thumb-tack", "Draw it beside the next run", self._keep)
+        self.probe = w.ToggleButtons(
+            options=[("own head", False), ("linear probe", True)], description="Accuracy by",
+            tooltips=["of each block's own auxiliary network", "of a linear read-out of the block's features"],
+            style={"button_width": "100px", "description_width": "90px"}, layout=w.Layout(width="330px"),
+        )  # fmt: skip
+        self.probe.observe(lambda change: self._draw(), "value")
+        self.progress = w.IntProgress(0, 0, 1, description="Step", layout=w.Layout(width="330px"))
+        self.status, self.error, self.summary = (w.HTML() for _ in range(3))
+        self.copy = CopyButton()
+        self.copy.observe(self._fit_width, "width")
+        self.copy.observe(self._closed, "views")
+        self.code = w.Textarea(disabled=True, description="As a command", rows=3,
+                               layout=w.Layout(width="680px"), style={"description_width": "120px"})
+        wrap = w.Layout(flex_flow="row wrap")
+        self.box = w.VBox([
+            self.controls.box,
+            w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap),
+            w.HBox([self.progress, self.probe], layout=wrap),
+            self.status, self.error, self.figure, self.summary,
+            w.HBox([self.code, self.copy], layout=wrap),
+        ])  # fmt: skip
+
+    def _ipython_display_(self) -> None:
+        display(self.box)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings as they stand, for the next Start."""
+        return self.controls.recipe
+
+    @property
+    def command(self) -> str:
+        """The `mankit train` command of the same run."""
+        return command(self.recipe)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The settings as parameters of a notebook."""
+        return parameters(self.recipe)
+
+    def close(self) -> None:
+        """Stop the run and take the panel off the page."""
+        self.session.stop()
+        self.box.close()
+
+    # --- buttons ---
+
+    def _start(self) -> None:
+        if self.session.state == "running":
+            self.session.pause()
+        else:
+            self._ready().start()
+        self._tell()
+
+    def _step(self) -> None:
+        self._ready().step()
+        self._tell()
+
+    def _reset(self) -> None:
+        self.session.stop()
+        self.session, self.kept = Session(self.recipe, device=self._device), None
+        with self._drawing:
+            views.clear(self.figure)
+        self._tell()
+
+    def _keep(self) -> None:
+        self.kept = self.session.history
+        self._draw()
+
+    def _ready(self) -> Session:
+        """The session to go on with, or a new one with the settings as they stand, and a thread that draws it."""
+        if self.session.state not in ("running", "paused"):
+            self.session = Session(self.recipe, device=self._device)
+            self.error.value = ""
+            threading.Thread(target=self._pump, args=(self.session,), daemon=True, name="mankit drawing").start()
+        return self.session
+
+    # --- controls ---
+
+    def _decay_moved(self, change: object) -> None:
+        self.session.live.decay = self.controls.decay.value
+
+    def _settings_moved(self) -> None:
+        recipe = self.recipe
+        self.copy.text = command(recipe)
+        self.code.value = f"{command(recipe)}\nmankit run NOTEBOOK {as_papermill(recipe)}"
+        self._tell()
+
+    # --- what is shown ---
+
+    def _closed(self, change: object) -> None:
+        if self.copy.views == 0:  # nobody sees it any more
+            self.session.stop()
+
+    def _fit_width(self, change: object) -> None:
+        if self.copy.width > 0:  # 0 while the panel is hidden
+            with self._drawing:
+                self.figure.layout.width = min(1200, max(460, self.copy.width))
+
+    def _pump(self, session: Session) -> None:
+        """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
+        drawn = -1
+        while session is self.session:
+            ended, version = not session.alive and session.state != "ready", session.version
+            if version != drawn and (self._acked.is_set() or ended or time.monotonic() - self._sent > PATIENCE):
+                self._draw()
+                drawn = version
+            elif ended:
+                return
+            time.sleep(REDRAW)
+
+    def _draw(self) -> None:
+        history = self.session.history
+        with self._drawing:
+            if history is not None:
+                self._acked.clear()
+                self._sent = time.monotonic()
+                views.draw(self.figure, history, self.kept, self.probe.value)
+                self.figure.on_edits_completed(self._acked.set)
+                self.summary.value = f'<div role="status">{views.summary(history, self.kept, self.probe.value)}</div>'
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say what state the run is in, and name the buttons for it."""
+        session, state = self.session, self.session.state
+        self.start.description = {"running": "Pause", "paused": "Go on"}.get(state, "Start")
+        self.start.icon = "pause" if state == "running" else "play"
+        self.stop.disabled = state not in ("running", "paused")
+        self.keep.disabled = session.history is None
+        if session.history is not None:
+            self.progress.max, self.progress.value = session.history.total, session.history.step
+        later = ""
+        if state in ("running", "paused") and self._differs():
+            later = " <b>The settings were changed: they count from the next Start on (Stop first).</b>"
+        where = f", step {session.history.step} of {session.history.total}" if session.history else ""
+        self.status.value = f'<div role="status">{state.capitalize()}{where}.{later}</div>'
+        if state == "failed":
+            self.error.value = folded(session.error)
+
+    def _differs(self) -> bool:
+        """Do the controls stand otherwise than in the run, but for the decay, which acts at once?"""
+        now, then = self.recipe, self.session.recipe
+        decay = {"decay": then.options.get("decay")} if "decay" in then.options and now.rule == "man" else {}
+        return now.but(options={**now.options, **decay}) != then
+
+
+def _button(name: str, icon: str, tooltip: str, do: object) -> w.Button:
+    button = w.Button(description=name, icon=icon, tooltip=tooltip, layout=w.Layout(width="auto", min_width="90px"))
+    button.on_click(lambda _: do())
+    return button

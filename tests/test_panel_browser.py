@@ -1,0 +1,203 @@
+"""The live panel in a real JupyterLab in a real browser: what a student presses, sees and reads."""
+
+import math
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from lab_page import LabPage, browser_page, jupyterlab, wait_for
+
+ROOT = Path(__file__).parents[1]
+QUICK = "epochs, digits_epochs, seeds = 1, 1, 1  # a quick tour, for the test\n"
+OWN, BESIDE, LOSS = range(0, 16), range(16, 32), range(32, 48)
+
+
+def panel_notebook(path, call):
+    cells = [nbformat.v4.new_code_cell(f"from mankit import lab\n\nlive = lab.panel({call})\nlive")]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+def quick_tour(path):
+    """The tour with few epochs and one seed, so that running all of it takes half a minute."""
+    nb = nbformat.read(ROOT / "notebooks" / "00_tour.ipynb", as_version=4)
+    at = next(i for i, cell in enumerate(nb.cells) if "parameters" in cell.metadata.get("tags", []))
+    nb.cells.insert(at + 1, nbformat.v4.new_code_cell(QUICK))
+    nbformat.write(nb, path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with jupyterlab(folder) as address:
+        yield address
+
+
+@pytest.fixture
+def page():
+    with browser_page() as page:
+        if page is None:
+            pytest.skip("needs Chromium and Playwright: apt-get install chromium, pip install playwright")
+        yield page
+
+
+def start_by_keyboard(lab):
+    lab.button("Start").focus()
+    lab.page.keyboard.press("Enter")
+
+
+def slider(lab, label):
+    return lab.page.locator(".widget-hslider", has_text=label).get_by_role("slider")
+
+
+def first_curve(lab):
+    return lab.plotted()[0]["y"] or []
+
+
+def assert_drawn_as_measured(lab):
+    """The numbers in the page are those in the kernel, to plotly's five digits."""
+    history = "live.session.history"
+    K, steps = lab.ask(f"({history}.K, [point.step for point in {history}.points])")
+    for slots, what in ((OWN, "own_head"), (BESIDE, "bp_probe"), (LOSS, "loss")):
+        # nan isn't a literal: None in its place
+        measured = lab.ask(f"[[None if v != v else v for v in c] for c in {history}.curve('{what}')]")
+        plotted = [trace for i, trace in enumerate(lab.plotted()) if i in slots and trace["visible"]]
+        assert len(plotted) == K
+        for curve, trace in zip(measured, plotted, strict=True):
+            assert trace["x"] == steps
+            assert trace["y"] == pytest.approx(curve, rel=1e-4)
+    drawn, measured = lab.plotted()[66]["z"], lab.ask(f"{history}.cka")
+    assert [value for row in drawn for value in row] == pytest.approx([v for row in measured for v in row], rel=1e-4)
+
+
+def soon_drawn(lab):
+    """The page has caught up with the kernel."""
+    steps = "[point.step for point in live.session.history.points]"
+    wait_for(lambda: lab.plotted()[0]["x"] == lab.ask(steps), 10, "the last picture")
+
+
+@pytest.mark.lesson
+def test_a_student_plays_with_the_panel_of_the_tour(folder, address, page):
+    quick_tour(folder / "tour.ipynb")
+    lab = LabPage(page, address("tour.ipynb"))
+    lab.run_all()
+    lab.ask("live.controls.epochs.set_trait('value', 30)")  # long enough to be played with
+    begun = time.monotonic()
+    start_by_keyboard(lab)
+    wait_for(lambda: first_curve(lab), 10, "the first point")
+    assert time.monotonic() - begun < 2
+    wait_for(lambda: len(first_curve(lab)) > 2, 30, "a curve")
+    # the decay reaches the running training; K waits for the next one
+    slider(lab, "EMA decay").focus()
+    page.keyboard.press("Home")
+    wait_for(lambda: lab.ask("live.session.history.decay") == 0, 5, "the new decay")
+    assert lab.ask("[head.decay for head in live.session.watched.run.net.heads[:-1]]") == [0.0] * 7
+    slider(lab, "Blocks K").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    wait_for(lambda: lab.ask("live.recipe.K") == 4, 5, "K = 4")
+    assert lab.ask("live.session.history.K") == 8
+    assert "count from the next Start on" in lab.ask("live.status.value")
+    lab.button("Stop").press("Enter")
+    wait_for(lambda: lab.ask("live.session.state") == "stopped", 5, "the end")
+    assert lab.ask("live.session.stopped_after") < 0.3
+    soon_drawn(lab)
+    assert_drawn_as_measured(lab)
+    stopped = lab.ask("live.session.history.step")
+    # a second run beside the first one; two presses start one training
+    lab.button("Keep this run to compare").press("Enter")
+    page.keyboard.press("Tab")
+    start_by_keyboard(lab)
+    wait_for(lambda: lab.ask("live.session.history is not None and len(live.session.history.points)") > 1, 20, "run 2")
+    lab.button("Stop").press("Enter")
+    wait_for(lambda: lab.ask("live.session.state") == "stopped", 5, "the end")
+    soon_drawn(lab)
+    traces = lab.plotted()
+    assert [sum(traces[i]["visible"] for i in slots) for slots in (OWN, BESIDE)] == [4, 8]
+    kept = lab.ask("(live.kept.step, live.kept.curve('own_head')[7])")
+    assert kept[0] == stopped and traces[BESIDE[7]]["y"] == pytest.approx(kept[1], rel=1e-4)
+    assert lab.ask("1 + 1") == 2
+    assert lab.ask("sum(thread.name == 'mankit training' for thread in __import__('threading').enumerate())") == 0
+
+
+def test_other_cells_run_while_it_trains_and_a_reload_shows_the_same(folder, address, page):
+    panel_notebook(folder / "a.ipynb", "'dgl', epochs=40")
+    lab = LabPage(page, address("a.ipynb"))
+    lab.run_all()
+    start_by_keyboard(lab)
+    wait_for(lambda: len(first_curve(lab)) > 1, 30, "a curve")
+    lab.button("Start").or_(lab.button("Pause")).press("Enter")
+    wait_for(lambda: lab.ask("live.session.state") == "paused", 5, "the pause")
+    step = lab.ask("live.session.history.step")
+    lab.button("Step").press("Enter")
+    wait_for(lambda: lab.ask("live.session.history.step") == step + 1, 5, "one step")
+    soon_drawn(lab)
+    before = lab.plotted()
+    lab.command("docmanager:save")
+    page.reload()
+    page.wait_for_selector(".js-plotly-plot", timeout=60_000)
+    wait_for(lambda: lab.plotted()[0]["y"] == before[0]["y"], 20, "the same curves")
+    assert lab.plotted()[:70] == before[:70]
+    # the cell once more: a new panel, and the old training has ended
+    lab.ask("globals().update(old=live.session)")
+    lab.run_all()
+    wait_for(lambda: lab.ask("old.state") == "stopped", 5, "the end of the old run")
+    start_by_keyboard(lab)
+    wait_for(lambda: lab.ask("live.session.state") == "running", 5, "the new run")
+    assert lab.ask("live.session is not old")
+    # the cell is deleted: nobody sees the run any more, so it ends
+    lab.command("notebook:delete-cell")
+    wait_for(lambda: lab.ask("live.session.state") == "stopped", 5, "the end of a run that nobody sees")
+
+
+def test_an_error_in_training_is_one_line_and_the_panel_goes_on(folder, address, page):
+    panel_notebook(folder / "b.ipynb", "'dgl', data='folder:nowhere', epochs=1")
+    lab = LabPage(page, address("b.ipynb"))
+    lab.run_all()
+    start_by_keyboard(lab)
+    page.wait_for_selector("details summary")
+    assert "nowhere" in page.locator("details summary").inner_text()
+    assert "Traceback" in page.locator("details pre").text_content()
+    assert not page.locator("details pre").is_visible()
+    page.locator(".widget-dropdown", has_text="Data").locator("select").select_option("glyphs")
+    start_by_keyboard(lab)
+    wait_for(lambda: first_curve(lab), 20, "a first point")
+    assert page.locator("details summary").count() == 0
+    wait_for(lambda: lab.ask("live.session.state") == "done", 60, "the end")
+    lab.button("Copy as command").click()
+    wait_for(lambda: page.evaluate("navigator.clipboard.readText()").startswith("mankit train --rule dgl"), 5, "a copy")
+
+
+def memory(lab):
+    """MiB of the kernel (resident) and of the page's JavaScript, after a garbage collection."""
+    kernel = lab.ask("int(open('/proc/self/statm').read().split()[1])") * 4096 / 2**20
+    lab.page.evaluate("window.gc && window.gc()")
+    return kernel, lab.page.evaluate("performance.memory.usedJSHeapSize") / 2**20
+
+
+@pytest.mark.slow
+def test_fifteen_minutes_of_training_leave_memory_flat(folder, address, page, record_property):
+    panel_notebook(folder / "soak.ipynb", "'man', epochs=400")
+    lab = LabPage(page, address("soak.ipynb"))
+    lab.run_all()
+    begun, seen = time.monotonic(), []
+    while time.monotonic() - begun < 15 * 60:
+        if lab.ask("live.session.state") != "running":
+            start_by_keyboard(lab)
+        time.sleep(15)
+        assert page.locator(".js-plotly-plot").count() == 1
+        seen.append((time.monotonic() - begun, *memory(lab), lab.ask("live.session.history.step")))
+        print("{:.0f} s: kernel {:.0f} MiB, page {:.0f} MiB, step {}".format(*seen[-1]), flush=True)
+    lab.button("Pause").press("Enter")
+    wait_for(lambda: lab.ask("live.session.state") != "running", 5, "the pause")
+    soon_drawn(lab)
+    assert_drawn_as_measured(lab)
+    late = [row for row in seen if row[0] > 120]
+    for column in (1, 2):
+        begin, end = (sum(row[column] for row in rows) / len(rows) for rows in (late[:5], late[-5:]))
+        assert math.isclose(begin, end, rel_tol=0.1), (column, begin, end)
