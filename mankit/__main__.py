@@ -159,6 +159,7 @@ def train(
     lam_x: Annotated[float, OPTION(help="infopro: weight of the reconstruction.")] = 1.0,
     lam_y: Annotated[float, OPTION(help="infopro: weight of the classification.")] = 1.0,
     contrast: Annotated[bool, OPTION(help="infopro: supervised contrastive loss.")] = False,
+    per_step: Annotated[bool, OPTION(help="Move the learning rate at every step, not every epoch.")] = False,
     augment: Annotated[bool, OPTION(help="The data set's usual random crop and flip.")] = False,
     train_size: Annotated[int | None, OPTION(help="Use only so many training images.")] = None,
     size: Annotated[int | None, OPTION(help="Resize the images to SIZE x SIZE.")] = None,
@@ -191,7 +192,7 @@ def train(
     sizes = {name: context.params[name] for name in ("train_size", "size") if context.params[name] is not None}
     recipe = Recipe(
         rule, K, rule_options, network, None, data, sizes, epochs, batch, lr,
-        seed=seed, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
+        seed=seed, per_step=per_step, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
     )  # fmt: skip
     folder = _writable(out) if out else None
     device = pick_device(device)

@@ -12,7 +12,8 @@ import urllib.request
 from contextlib import contextmanager
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--js-flags=--expose-gc", "--enable-precise-memory-info"]  # fmt: skip
 
 
 def wait_for(condition, seconds=30.0, what="it"):

@@ -13,17 +13,15 @@ import os
 import threading
 import time
 
-import anywidget
 import ipywidgets as w
 import torch
-import traitlets
 from IPython.display import display
 from tqdm import tqdm
 
 from ..recipes import Recipe
 from ..rules import options_of
 from . import views
-from .controls import Controls, as_papermill, command, folded, parameters
+from .controls import Controls, CopyButton, as_papermill, command, folded, parameters
 from .session import History, Session, watch
 from .style import show
 
@@ -89,47 +87,6 @@ class Still:
         show(views.ordinary_figure(self.train()))
 
 
-class CopyButton(anywidget.AnyWidget):
-    """A button that puts `text` on the reader's clipboard, in the reader's own browser.
-
-    It also says how wide the panel is on the page, in pixels (plotly's widget doesn't look), and how many views of
-    it the page has: none once its cell or notebook is closed.
-    """
-
-    _esm = """
-    let views = 0;  // of this page
-    export default { render({ model, el }) {
-        const button = document.createElement("button");
-        const name = "Copy as command";
-        button.className = "jupyter-button lm-Widget jupyter-widgets";
-        button.style.width = "auto";
-        button.textContent = name;
-        button.title = "Copies the mankit train command that makes this run, number for number";
-        button.onclick = async () => {
-            await navigator.clipboard.writeText(model.get("text"));
-            button.textContent = "Copied";
-            setTimeout(() => { button.textContent = name; }, 1500);
-        };
-        el.appendChild(button);
-        const observer = new ResizeObserver(([entry]) => {
-            model.set("width", Math.round(entry.contentRect.width));
-            model.save_changes();
-        });
-        requestAnimationFrame(() => observer.observe(el.closest(".jp-OutputArea-output") ?? document.body));
-        const count = by => {
-            views += by;
-            model.set("views", views);
-            model.save_changes();
-        };
-        count(+1);
-        return () => { observer.disconnect(); count(-1); };  // the cell or the notebook was closed
-    } }
-    """
-    text = traitlets.Unicode("").tag(sync=True)
-    width = traitlets.Int(0).tag(sync=True)
-    views = traitlets.Int(0).tag(sync=True)
-
-
 class Panel:
     """Controls, buttons, plots and a summary; one run at a time. Its callbacks only set flags, so any thread may
     run them: training happens in the session's thread, drawing in a second one.
@@ -166,7 +123,7 @@ class Panel:
         self.copy = CopyButton()
         self.copy.observe(self._fit_width, "width")
         self.copy.observe(self._closed, "views")
-        self.code = w.Textarea(disabled=True, description="As a command", rows=3,
+        self.code = w.Textarea(disabled=True, description="As a command", rows=5,
                                layout=w.Layout(width="680px"), style={"description_width": "120px"})
         wrap = w.Layout(flex_flow="row wrap")
         self.box = w.VBox([

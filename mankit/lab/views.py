@@ -21,7 +21,7 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
 TITLES = (
     "This run: accuracy of each block", "Beside it: BP of the same seed",
-    "Loss of each block", "Now, by block: \u25b2 this run, \u25cf the other",
+    "Loss of each block", "By block: \u25b2 this run, \u25cf the other",
     "Similarity of blocks (CKA)", "Similarity to BP's blocks (CKA)",
     "Memory for the backward pass", "Distance of the EMA to its layer",
 )  # fmt: skip
@@ -97,14 +97,15 @@ def draw(fig: go.Figure, history: History, kept: History | None = None, by_probe
     """Put a run's numbers into the figure, and beside it those of a kept run, or of its BP network."""
     steps = [point.step for point in history.points]
     mine = history.curve("probe" if by_probe else "own_head")
+    now = mine  # by the same measure as the other
     if kept:
         other, other_steps = kept.curve("probe" if by_probe else "own_head"), [point.step for point in kept.points]
     else:
-        other, other_steps = history.curve("bp_probe"), steps
+        now, other, other_steps = history.curve("probe"), history.curve("bp_probe"), steps
     new = {
         **_lines(OWN, steps, mine), **_lines(BESIDE, other_steps, other),
         **_lines(LOSS, steps, history.curve("loss")), **_lines(EMA, steps, history.curve("ema_distance")),
-        THIS: _profile(mine, "this run"), OTHER: _profile(other, title_beside(kept)),
+        THIS: _profile(now, "this run"), OTHER: _profile(other, title_beside(kept)),
         CKA: _heat(history.cka), CKA_BP: _heat(history.cka_to_bp), MEMORY: _bars(history.memory),
     }  # fmt: skip
     titles = _titles(history, kept, by_probe)
@@ -114,7 +115,16 @@ def draw(fig: go.Figure, history: History, kept: History | None = None, by_probe
         for annotation, title in zip(fig.layout.annotations, titles, strict=False):
             annotation.text = title
         fig.layout.shapes = [_change(step, history) for step, _ in history.changes]
-        fig.layout.meta = dict(alt=summary(history, kept, by_probe))
+        totals = (history.total, kept.total if kept else history.total)
+        _fit_steps(fig, totals)
+        fig.layout.meta = dict(alt=summary(history, kept, by_probe), totals=totals)
+
+
+def _fit_steps(fig: go.Figure, totals: tuple[int, int]) -> None:
+    """Let the axes of steps go from 0 to the end of the run: once for each run, so that a reader's zoom stays."""
+    if tuple((fig.layout.meta or {}).get("totals", ())) != totals:
+        for total, axis in zip((*totals, totals[0], totals[0]), (1, 2, 3, 8), strict=True):
+            fig.layout[f"xaxis{axis}"].range = (-0.03 * total, 1.03 * total)
 
 
 def clear(fig: go.Figure) -> None:
@@ -198,7 +208,8 @@ def _titles(history: History, kept: History | None, by_probe: bool) -> list[str]
     missing = " (needs another rule than BP)" if not history.cka_to_bp else ""
     has_ema = "" if history.decay is not None else " (no EMA here)"
     mine = f"{name_of(history)}<br>accuracy by {what}"
-    return [mine, beside, *TITLES[2:5], TITLES[5] + missing, TITLES[6], TITLES[7] + has_ema]
+    by_block = f"By block, {what if kept else 'linear probe'}: \u25b2 this run, \u25cf the other"
+    return [mine, beside, TITLES[2], by_block, TITLES[4], TITLES[5] + missing, TITLES[6], TITLES[7] + has_ema]
 
 
 def summary(history: History, kept: History | None = None, by_probe: bool = False) -> str:

@@ -1,0 +1,315 @@
+"""The panel's controls and figure without a browser, and the panel where there is no page."""
+
+import functools
+import re
+import shlex
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import papermill
+import plotly.graph_objects as go
+import pytest
+from test_session import BP, DGL, MAN, last, until
+
+from mankit import block_table, lab
+from mankit.lab import controls, views
+from mankit.lab.controls import Controls, command, cut_strip, folded, parameters
+from mankit.lab.panel import Panel, Still, is_live
+from mankit.lab.style import bundle
+from mankit.recipes import LAB
+from mankit.rules import RULES
+
+RECIPES = {"bp": BP, "dgl": DGL, "man": MAN, "man of one block": MAN.but(K=1), "man of nine": MAN.but(K=9)}
+each = pytest.mark.parametrize("name", ["bp", "dgl", "man"])
+TINY = {"train_size": 60, "val_size": 40, "test_size": 50}
+
+
+@functools.cache
+def history_of(name):
+    return last(RECIPES[name]).history
+
+
+@pytest.fixture
+def panel():
+    panel = lab.panel("man", 3, live=True, epochs=400, batch=20, data_options=TINY)
+    yield panel
+    panel.close()
+    panel.session.join(20)
+
+
+# --- where it is live ---
+
+
+def test_live_only_where_a_server_started_the_kernel_for_a_page(monkeypatch):
+    monkeypatch.delenv("MANKIT_LIVE", raising=False)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert not is_live() and is_live(True)
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    assert is_live() and not is_live(False)
+    monkeypatch.setenv("MANKIT_LIVE", "0")
+    assert not is_live()
+    monkeypatch.setenv("MANKIT_LIVE", "1")
+    assert is_live()
+
+
+def test_without_a_page_it_trains_a_short_run_and_shows_one_figure(capsys):
+    still = lab.panel("dgl", 3, live=False, epochs=9, short_epochs=2, batch=20, data_options=TINY)
+    assert isinstance(still, Still) and still.recipe.epochs == 2
+    still._ipython_display_()
+    assert still.history.step == still.history.total == 6
+    assert still.train() is still.history  # shown twice, trained once
+
+
+def run_panel_cell(folder, execute):
+    """Execute a notebook with a panel as another tool would; gives its one cell's outputs."""
+    cell = "from mankit import lab\n\nlab.panel('man', 3, batch=20, epochs=1, data_options=dict(train_size=60))"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata={"kernelspec": kernel})
+    nbformat.write(nb, folder / "a.ipynb")
+    execute(folder / "a.ipynb", folder / "b.ipynb")
+    return nbformat.read(folder / "b.ipynb", as_version=4)
+
+
+def with_nbconvert(source, target):
+    words = ["-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", str(source), "--output", str(target)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=120)
+
+
+@pytest.mark.parametrize("execute", [papermill.execute_notebook, with_nbconvert], ids=["papermill", "nbconvert"])
+def test_other_tools_leave_an_ordinary_figure_and_its_words(tmp_path, monkeypatch, execute):
+    monkeypatch.delenv("MANKIT_LIVE", raising=False)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    nb = run_panel_cell(tmp_path, execute)
+    shown = [output for output in nb.cells[0].outputs if output.output_type == "display_data"]
+    assert set(shown[0].data) == {"application/vnd.plotly.v1+json", "image/png", "text/plain"}
+    assert "MAN, K=3" in shown[1].data["text/plain"] and len(shown) == 2
+    assert "widgets" not in nb.metadata
+
+
+# --- the figure ---
+
+
+@pytest.mark.parametrize("kind", [go.Figure, views.LiveFigure])
+@each
+def test_the_figure_shows_the_numbers(kind, name):
+    history, fig = history_of(name), views.empty_figure(kind)
+    views.draw(fig, history)
+    steps = [point.step for point in history.points]
+    for slots, what in ((views.OWN, "own_head"), (views.BESIDE, "bp_probe"), (views.LOSS, "loss")):
+        curves = [curve for curve in history.curve(what) if any(v == v for v in curve)]
+        lines = [fig.data[i] for i in slots if fig.data[i].visible]
+        assert len(lines) == len(curves)
+        for line, curve in zip(lines, curves, strict=True):
+            assert list(line.x) == steps
+            drawn = [float("nan") if v is None else v for v in line.y]
+            assert drawn == pytest.approx(curve, rel=1e-4, nan_ok=True)
+    assert [list(row) for row in fig.data[views.CKA].z] == [pytest.approx(row, rel=1e-4) for row in history.cka]
+    # by block, both runs are measured in the same way
+    assert list(fig.data[views.THIS].y) == pytest.approx(history.points[-1].probe, rel=1e-4)
+    assert list(fig.data[views.OTHER].y) == pytest.approx(history.points[-1].bp_probe, rel=1e-4)
+    assert list(fig.data[views.MEMORY].y)[-2:] == history.memory["BP"] + history.memory["BP, checkpointed"]
+
+
+def test_drawing_again_changes_numbers_only():
+    fig = views.empty_figure(views.LiveFigure)
+    uids = [trace.uid for trace in fig.data]
+    views.draw(fig, history_of("man"))
+    views.draw(fig, history_of("man of nine"), kept=history_of("dgl"), by_probe=True)
+    assert [trace.uid for trace in fig.data] == uids
+    views.draw(fig, history_of("dgl"))
+    assert [sum(fig.data[i].visible for i in slots) for slots in (views.OWN, views.EMA)] == [3, 0]
+    views.clear(fig)
+    assert not any(len(fig.data[i].y) for slots in (views.OWN, views.LOSS) for i in slots)
+
+
+def test_a_kept_run_stands_beside():
+    kept, history, fig = history_of("dgl"), history_of("man of nine"), views.empty_figure()
+    views.draw(fig, history, kept)
+    assert list(fig.data[views.BESIDE[0]].y) == pytest.approx(kept.curve("own_head")[0], rel=1e-4)
+    assert list(fig.data[views.OTHER].y) == pytest.approx(kept.points[-1].own_head, rel=1e-4)
+    assert list(fig.data[views.THIS].y) == pytest.approx(history.points[-1].own_head, rel=1e-4)
+    assert "DGL, K=3" in fig.layout.annotations[1].text and "DGL, K=3" in fig.layout.meta["alt"]
+
+
+def test_a_reloaded_page_gets_the_figure_as_it_is():
+    fig = views.empty_figure(views.LiveFigure)
+    history = history_of("dgl")
+    views.draw(fig, history)
+    state = fig.get_state()
+    assert state["_widget_data"][0]["y"] == pytest.approx(history.curve("own_head")[0], rel=1e-4)
+    assert "DGL, K=3" in state["_widget_layout"]["annotations"][0]["text"]
+    assert set(fig.get_state("_widget_data")) == {"_widget_data"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_ordinary_figure_can_be_kept_in_a_notebook(name):
+    data, _ = bundle(views.ordinary_figure(history_of(name)))
+    assert data["image/png"] and data["text/plain"].startswith(views.name_of(history_of(name)))
+
+
+def test_no_two_blocks_look_the_same():
+    looks = [(t.line.dash, t.marker.symbol) for t in views.empty_figure().data[: views.MOST]]
+    assert len(set(looks)) == views.MOST
+    assert len({views.block_color(k, 16) for k in range(16)}) == 16
+
+
+def test_the_summary_says_what_the_plots_show():
+    history = history_of("man").copy()
+    history.changes.append((3, 0.5))
+    words = views.summary(history)
+    for part in ("MAN, K=3, decay 0.9", "step 24 of 24, epoch 4 of 4", "BP, same seed:", "CKA to the same block",
+                 "EMA's distance", "checkpointed", "to 0.5 at step 3"):
+        assert part in words
+    own = re.search(r"own head, block 1 to 3: ([^%]*) %", words)[1].split(", ")
+    assert [float(value) for value in own] == pytest.approx(history.points[-1].own_head, rel=0.01)
+
+
+# --- the controls ---
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_controls_stand_for_the_recipe_they_were_given(name):
+    said = {"branches": "both"} if LAB[name].rule == "man" else {}  # a default that the controls say aloud
+    assert Controls(LAB[name]).recipe == LAB[name].but(options={**LAB[name].options, **said})
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_can_be_chosen_and_prepared(rule):
+    c = Controls(LAB["MAN"])
+    c.rule.value = rule
+    run = c.recipe.prepare()
+    assert run.measured_net.K == 8
+
+
+def test_controls_that_a_rule_lacks_are_hidden():
+    c = Controls(LAB["MAN"])
+    hidden = {name: widget.layout.display == "none" for name, widget in c._by_option().items()}
+    assert hidden == {"base": False, "branches": False, "decay": False, "lam_x": True, "lam_y": True}
+    c.base.value = "infopro"
+    assert c.lam_x.layout.display == "" and "lam_x" in c.recipe.options
+    c.rule.value = "dgl"
+    assert c.decay.layout.display == "none" and c.recipe.options == {"head": "0c1f"}
+
+
+def test_k_goes_as_far_as_the_network_does():
+    c = Controls(LAB["DGL"])
+    assert c.K.max == 9
+    c.network.value = "lab16"
+    assert c.K.max == 16
+    c.K.value = 16
+    c.network.value = "lab"
+    assert c.K.value == 9
+    assert "9 layers (stem + 8 units) in K = 9 blocks" in c.strip.value
+
+
+def test_decays_have_exact_ends_and_even_steps():
+    c = Controls(LAB["MAN"])
+    assert {0.0, 0.9, 0.99, 0.995, 0.999, 1.0} <= set(controls.DECAYS)
+    c.decay.index = 0
+    assert c.recipe.options["decay"] == 0
+    c.decay.index = len(c.decay.options) - 1
+    assert c.recipe.options["decay"] == 1
+
+
+def test_photographs_are_made_small():
+    c = Controls(LAB["DGL"])
+    c.data.value = "cifar10"
+    assert c.recipe.data_options == controls.SMALL
+    c.data.value = "glyphs"
+    assert c.recipe.data_options == {}
+
+
+def test_every_control_and_button_has_a_label_and_says_more(panel):
+    widgets = [*panel.controls.all(), panel.start, panel.step, panel.stop, panel.reset, panel.keep]
+    assert all(widget.description and widget.tooltip for widget in widgets)
+    assert panel.probe.description and len(panel.probe.tooltips) == len(panel.probe.options)
+
+
+def test_a_pair_of_weights_is_refused_in_words():
+    with pytest.raises(ValueError, match="one weight for all blocks"):
+        lab.panel("infopro", 4, lam_x=(5, 0.5), live=True)
+
+
+def test_the_strip_says_in_words_what_it_draws():
+    strip = cut_strip(9, 4, "dgl")
+    assert strip.count("title=") == 4 and "no gradient passes a gap" in strip and "3, 2, 2, 2 layers" in strip
+    assert "the gradient passes" in cut_strip(9, 4, "bp")
+
+
+def test_an_error_is_folded_and_escaped():
+    html = folded("Traceback\n  line\nValueError: no <b>\n")
+    assert html.index("ValueError: no &lt;b&gt;") < html.index("<pre>Traceback")
+
+
+# --- the panel ---
+
+
+def test_start_goes_to_pause_and_on(panel):
+    panel.start.click()
+    until(lambda: panel.session.history and panel.session.history.step > 2)
+    assert panel.start.description == "Pause"
+    panel.controls.decay.value = 0.0
+    until(lambda: panel.session.history.decay == 0)
+    panel.controls.K.value = 2
+    assert "from the next Start on" in panel.status.value
+    panel.start.click()
+    until(lambda: panel.start.description == "Go on")
+    first = panel.session
+    panel.start.click()
+    assert panel.session is first
+    panel.stop.click()
+    until(lambda: panel.start.description == "Start" and panel.stop.disabled)
+    panel.keep.click()
+    panel.step.click()
+    until(lambda: panel.session.history and panel.session.history.step == 1)
+    until(lambda: "kept: MAN, K=3" in panel.summary.value)
+    assert panel.session.recipe.K == 2
+    panel.reset.click()
+    assert panel.session.state == "ready" and panel.kept is None and not len(panel.figure.data[0].y)
+
+
+def test_only_the_decay_may_change_without_a_word(panel):
+    panel.start.click()
+    panel.controls.decay.value = 0.5
+    assert "from the next Start on" not in panel.status.value
+    panel.stop.click()
+
+
+def test_a_new_panel_stops_the_old_run(panel):
+    panel.start.click()
+    until(lambda: panel.session.history is not None)
+    lab.panel(live=True)
+    panel.session.join(5)
+    assert panel.session.state == "stopped"
+
+
+def test_a_page_that_closes_the_panel_stops_the_run(panel):
+    panel.copy.views = 1
+    panel.start.click()
+    until(lambda: panel.session.history is not None)
+    panel.copy.views = 0
+    panel.session.join(5)
+    assert panel.session.state == "stopped"
+
+
+def test_the_command_makes_the_same_run(tmp_path):
+    panel = lab.panel("man", 4, decay=0.9, live=True, epochs=2, seed=3, data="digits", batch=50)
+    assert isinstance(panel, Panel)
+    panel.start.click()
+    panel.session.join(120)
+    words = shlex.split(panel.command)
+    assert words[:2] == ["mankit", "train"] and panel.copy.text == panel.command
+    out = [sys.executable, "-m", "mankit", *words[1:], "--out", str(tmp_path / "run")]
+    subprocess.run(out, check=True, capture_output=True, timeout=120)
+    told = pd.read_csv(tmp_path / "run" / "blocks.csv")
+    pd.testing.assert_frame_equal(told, block_table(panel.session.watched.run), check_exact=True, check_dtype=False)
+    assert "mankit run NOTEBOOK -p rule man -p K 4 -p data digits -p network lab" in panel.code.value
+    assert panel.parameters == parameters(panel.recipe) and panel.parameters["decay"] == 0.9
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_a_command_has_every_option_of_its_rule(name):
+    words = shlex.split(command(LAB[name]))
+    assert {f"--{option.replace('_', '-')}" for option in LAB[name].options} <= set(words)
