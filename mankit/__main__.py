@@ -16,6 +16,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from .commands.bench import bench
+
 app = typer.Typer(
     help="A teaching kit for supervised local learning: back-propagation, DGL, InfoPro and MAN.",
     no_args_is_help=True,
@@ -226,6 +228,9 @@ def _print_table(recipe: object, table: object, seconds: float, device: str) -> 
           f"seed {recipe.seed}: {seconds:.1f} s on {device}")  # fmt: skip
     names = {"own_head": "own head (%)", "linear_probe": "linear probe (%)", "saved_mib": "saved (MiB)"}
     print(table.rename(columns=names).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+
+
+app.command()(bench)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def compiled(forward: Forward, net: nn.Module, x: Tensor, y: Tensor, bf16: bool 
         forwards = [torch.compile(_copy(forward), dynamic=False, fullgraph=True) for _ in net.blocks]
         _try(forwards, net, x, y, bf16)
     except Exception as error:  # what a compiler may raise is not ours to list
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(str(error).strip().partition("\n\n")[0].split())  # in one line
         print(f"compile: {type(error).__name__}: {reason}; training goes on uncompiled", file=sys.stderr)
         return [forward] * len(net.blocks)
     return forwards

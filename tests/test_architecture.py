@@ -26,7 +26,9 @@ ARROWS = {
     "data": {"sources"},
     "recipes": {"networks", "rules", "data", "training", "blocks"},
     "runs": {"recipes", "training", "measure", "data"},
-    "__main__": {"recipes", "runs", "rules", "notebooks"},
+    "bench": {"blocks", "measure", "networks", "rules", "training"},
+    "commands": {"bench", "recipes"},
+    "__main__": {"commands", "recipes", "runs", "rules", "notebooks"},
     # what a reader gets from `import mankit`
     "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},
 }

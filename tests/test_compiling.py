@@ -78,7 +78,7 @@ def test_what_cannot_be_traced_trains_uncompiled_and_says_why(capfd):
 
 def test_without_a_compiler_a_recipe_trains_all_the_same(capfd, monkeypatch):
     def no_compiler(*args, **how):
-        raise RuntimeError("No working C++ compiler found\nlook here")
+        raise RuntimeError("No working C++ compiler found\n\nlook here")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
     nets = []
