@@ -27,7 +27,8 @@ ARROWS = {
     "recipes": {"networks", "rules", "data", "training", "blocks"},
     "runs": {"recipes", "training", "measure", "data"},
     "bench": {"blocks", "measure", "networks", "rules", "training"},
-    "commands": {"bench", "recipes"},
+    "sweep": {"lab", "notebooks"},
+    "commands": {"bench", "recipes", "sweep"},
     "__main__": {"commands", "recipes", "runs", "rules", "notebooks"},
     # what a reader gets from `import mankit`
     "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},
