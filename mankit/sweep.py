@@ -213,4 +213,6 @@ def plot(table: pd.DataFrame, axes: Sequence[str], y: str, title: str = "") -> F
 
 
 def _name(row: pd.Series, axes: Sequence[str]) -> str:
-    return ", ".join(f"{name} {row[name]}" for name in axes)
+    """'decay 0.9, rule man'"""
+    values = {name: f"{row[name]:g}" if isinstance(row[name], float) else row[name] for name in axes}
+    return ", ".join(f"{name} {value}" for name, value in values.items())

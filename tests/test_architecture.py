@@ -28,7 +28,7 @@ ARROWS = {
     "runs": {"recipes", "training", "measure", "data"},
     "bench": {"blocks", "measure", "networks", "rules", "training"},
     "sweep": {"lab", "notebooks"},
-    "commands": {"bench", "recipes", "sweep"},
+    "commands": {"bench", "lab", "recipes", "sweep"},
     "__main__": {"commands", "recipes", "runs", "rules", "notebooks"},
     # what a reader gets from `import mankit`
     "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},

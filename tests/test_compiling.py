@@ -61,15 +61,30 @@ def test_compiled_and_eager_training_agree_with_one_graph_a_block(capfd):
     assert all(p.grad is None for p in fast.parameters())
 
 
-def test_what_cannot_be_traced_trains_uncompiled_and_says_why(capfd):
+@pytest.fixture
+def traced_only(monkeypatch):
+    """What torch traces is run as it is: compiling it takes long."""
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **how: compile(f, backend="eager", **how))
+
+
+def test_many_blocks_dont_share_torchs_limit_of_eight_versions(traced_only, capfd):
+    nets = []
+    for how in ({}, {"compile": True}):
+        torch.manual_seed(0)
+        layers, classifier = small_resnet((1,) * 10, tuple(range(4, 14)), classes=4)  # no two units alike
+        nets.append(local_net(layers, classifier, "greedy", 11, image_shape=(3, 8, 8)))
+        losses(nets[-1], **how)
+    assert capfd.readouterr().err == ""
+    assert same(*nets)
+
+
+def test_what_cannot_be_traced_trains_uncompiled_and_says_why(traced_only, capfd):
     eager, fallen = small_net(), small_net()
     for net in (eager, fallen):
         net.heads[1] = Untraceable(net.heads[1])
     expected = losses(eager)
-    with pytest.MonkeyPatch.context() as patch:  # what torch traces stays eager here: compiling takes long
-        compile = torch.compile
-        patch.setattr(torch, "compile", lambda f, **how: compile(f, backend="eager", **how))
-        got = losses(fallen, compile=True)
+    got = losses(fallen, compile=True)
     assert torch.equal(got, expected)
     assert same(eager, fallen)  # BatchNorm's statistics too: the first block's trial left no trace
     said = capfd.readouterr().err

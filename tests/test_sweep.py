@@ -250,7 +250,7 @@ def test_plot_has_a_line_a_decay_over_K_with_the_spread_of_the_seeds():
     table = table_of(cells, accuracy=lambda c: 10 * c["K"] + c["decay"] + c["seed"])
     table.loc[(table["decay"] == 0.9) & (table["K"] == 2) & (table["seed"] == 1), "accuracy"] = math.nan  # it failed
     figure = plot(table, ["K", "decay"], "accuracy")
-    assert [trace.name for trace in figure.data] == ["decay 0.0", "decay 0.9"]
+    assert [trace.name for trace in figure.data] == ["decay 0", "decay 0.9"]
     whole, gap = figure.data
     assert list(whole.x) == [1, 2, 4] and list(whole.y) == [11, 21, 41]
     assert list(whole.error_y.array) == [1, 1, 1] and list(whole.error_y.arrayminus) == [1, 1, 1]
