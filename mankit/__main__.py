@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
 import signal
@@ -15,6 +13,10 @@ from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
+
+from .commands.bench import bench
+from .commands.inputs import check_notebook, first_line, known_parameters, parameters, writable
+from .commands.sweep import sweep
 
 app = typer.Typer(
     help="A teaching kit for supervised local learning: back-propagation, DGL, InfoPro and MAN.",
@@ -55,20 +57,14 @@ def run(
 
     The executed copy has its parameters in its name. Exit code 1: a cell failed (the copy shows which).
     """
-    import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from . import notebooks
 
-    _check_notebook(notebook)
-    try:
-        known = papermill.inspect_notebook(str(notebook))
-    except Exception as error:  # there are many ways not to be a notebook
-        raise ValueError(f"{notebook} isn't a notebook that can be read: {_first_line(error)}") from error
-    values = _parameters(parameter or [], known)
+    values = parameters(parameter or [], known_parameters(notebook))
     tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
-    target = _writable(out) / f"{notebook.stem}{tail}.ipynb"
+    target = writable(out) / f"{notebook.stem}{tail}.ipynb"
     if save and values:
         raise ValueError("--save and -p: a notebook is kept with the parameters that stand in it; leave out -p")
     try:
@@ -92,52 +88,17 @@ def student(
 
     from .notebooks import student_version
 
-    _check_notebook(notebook)
-    target = _writable(out) / notebook.name
+    check_notebook(notebook)
+    target = writable(out) / notebook.name
     if target.resolve() == notebook.resolve():
         raise ValueError(f"{target} is the lesson itself: choose another folder with -o")
     nbformat.write(student_version(nbformat.read(notebook, as_version=4)), target)
     print(target)
 
 
-def _check_notebook(path: Path) -> None:
-    if path.suffix != ".ipynb" or not path.is_file():
-        raise ValueError(f"no notebook {path}: look into notebooks/")
-
-
 def _failed(reason: str, copy: Path) -> typer.Exit:
-    print(f"mankit: {_first_line(reason)}; see {copy}", file=sys.stderr)
+    print(f"mankit: {first_line(reason)}; see {copy}", file=sys.stderr)
     return typer.Exit(1)
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
-def _parameters(texts: list[str], known: dict[str, object]) -> dict[str, object]:
-    """['K=8'] -> {'K': 8}; numbers, lists, true and null as in JSON, anything else is text."""
-    values = {}
-    for name, _, value in (text.partition("=") for text in texts):
-        if name not in known:
-            hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(name, known, n=1))
-            raise ValueError(f"no parameter {name} in this notebook: {hint}choose from {', '.join(known) or 'none'}")
-        try:
-            values[name] = json.loads(value)
-        except json.JSONDecodeError:
-            values[name] = value
-    return values
-
-
-def _writable(folder: Path) -> Path:
-    """The folder, made if need be. Raises ValueError where nothing can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"can't write to {folder} ({error.strerror}): choose another folder with -o") from error
-    return folder
 
 
 @app.command()
@@ -194,7 +155,7 @@ def train(
         rule, K, rule_options, network, None, data, sizes, epochs, batch, lr,
         seed=seed, per_step=per_step, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
     )  # fmt: skip
-    folder = _writable(out) if out else None
+    folder = writable(out) if out else None
     device = pick_device(device)
     prepared = recipe.prepare(recipe.load_data(root, device, download))
     begun = time.perf_counter()
@@ -229,6 +190,10 @@ def _print_table(recipe: object, table: object, seconds: float, device: str) -> 
     print(table.rename(columns=names).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
 
 
+app.command()(bench)
+app.command()(sweep)
+
+
 def main() -> None:
     """Run the command; bad input gives one line and exit code 2."""
     try:
@@ -238,22 +203,24 @@ def main() -> None:
     except (ValueError, OSError) as error:
         message = str(error)
     if message:  # there is none where the help was printed instead
-        print(f"mankit: {_first_line(message)}", file=sys.stderr)
+        print(f"mankit: {first_line(message)}", file=sys.stderr)
     sys.exit(2)
 
 
 def _joined(arguments: list[str]) -> list[str]:
-    """`-p K 8` (as papermill writes it) becomes `-p K=8`, the one form that Typer can repeat."""
+    """`-p K 8` (as papermill writes it) becomes `-p K=8`, the one form that Typer can repeat; so does `-g K 2,4`."""
     joined, rest = [], iter(arguments)
     for word in rest:
-        if word in ("-p", "--parameter"):
+        option = {"--parameter": "-p", "--grid": "-g"}.get(word, word)
+        if option in ("-p", "-g"):
             word = next(rest, "")
             if "=" not in word:
                 value = next(rest, "--none")
                 if re.match("--?[A-Za-z]", value):  # the next option, and not a negative number
-                    raise ValueError(f"-p {word}: give a name and a value, as in -p K 8")
+                    example = "K 8" if option == "-p" else "K 2,4,8"
+                    raise ValueError(f"{option} {word}: give a name and a value, as in {option} {example}")
                 word += f"={value}"
-            word = f"-p{word}"
+            word = option + word
         joined.append(word)
     return joined
 

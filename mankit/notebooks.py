@@ -24,8 +24,12 @@ def execute(notebook: Path, target: Path, parameters: dict[str, object] | None =
         papermill.execute_notebook(str(notebook), str(target), parameters or {}, cwd=where, kernel_name="python3")
     finally:
         if target.is_file():
-            nb = nbformat.read(target, as_version=4)
-            nbformat.write(without_progress_bars(nb), target)
+            tidy(target)
+
+
+def tidy(executed: Path) -> None:
+    """Leave of each progress bar in an executed copy what one would still see."""
+    nbformat.write(without_progress_bars(nbformat.read(executed, as_version=4)), executed)
 
 
 def save(executed: Path, notebook: Path) -> None:

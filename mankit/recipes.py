@@ -31,7 +31,7 @@ class Recipe:
         epochs, batch, lr, warmup (epochs), momentum, weight_decay: SGD with Nesterov momentum and cosine decay.
         per_step: the learning rate moves at every step instead of every epoch (as published).
         augment: the data set's usual random crop and flip. seed: of the weights, the data and their order.
-        bf16, per_block (an optimizer for each block), ema_update: see `mankit.training.train`.
+        bf16, per_block (an optimizer for each block), ema_update, compile: see `mankit.training.train`.
     Raises: ValueError for numbers that don't fit.
     """
 
@@ -54,6 +54,7 @@ class Recipe:
     bf16: bool = False
     per_block: bool = False
     ema_update: str = "before"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("epochs", self.epochs), ("batch", self.batch)):
@@ -137,7 +138,7 @@ class Run:
         r = self.recipe
         how = self.data.augment if r.augment else None
         feed = batches(self.data.train, r.batch, r.epochs, seed=r.seed, augment=how, first_step=self.done)
-        options = {"ema_update": r.ema_update, "bf16": r.bf16, "first_step": self.done}
+        options = {"ema_update": r.ema_update, "bf16": r.bf16, "compile": r.compile, "first_step": self.done}
         for step in train(self.net, self.optimizer, feed, self.schedule, **options):
             self.done = step.index + 1
             yield step

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from .blocks import LocalNet
+from .compiling import Forward, compiled
 from .heads import Head
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B,)
@@ -26,8 +27,14 @@ class Step:
     lr: float
 
 
+def block_forward(block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(features, local loss) of one block on one batch: what `compile=True` compiles."""
+    out = block(h)
+    return out, head.loss(out, x, y)
+
+
 def local_step(
-    block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor, bf16: bool = False
+    block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor, bf16: bool = False, forward: Forward = block_forward
 ) -> tuple[Tensor, Tensor]:
     """Train one block on one batch: forward from `h.detach()`, local loss, backward AT ONCE, free.
 
@@ -36,11 +43,11 @@ def local_step(
 
     Args:
         h: the block's input (B, C, H, W). x: images in [0, 1]. y: labels. bf16: autocast the forward.
+        forward: `block_forward`, or a compiled one.
     Returns: (features for the next block, the loss), both detached. Gradients are left in `.grad`.
     """
     with torch.autocast(h.device.type, torch.bfloat16, enabled=bf16):
-        out = block(h.detach())
-        loss = head.loss(out, x, y)
+        out, loss = forward(block, head, h.detach(), x, y)
     loss.backward()
     return out.detach(), loss.detach()
 
@@ -53,15 +60,18 @@ def train_batch(
     *,
     ema_update: str = "before",
     bf16: bool = False,
+    forwards: Sequence[Forward] | None = None,
 ) -> Tensor:
     """One batch through all blocks. Returns the K local losses (K,), detached.
 
     optimizers: one for all blocks, which steps at the end, or one for each, which steps as soon as the block has
     its gradients (and drops them): the weights come out the same, since block i+1 sees features from before.
+    forwards: a compiled forward function for each block.
     """
     h, losses, each = net.normalize(x), [], len(optimizers) > 1
-    for i, (block, head) in enumerate(zip(net.blocks, net.heads, strict=True)):
-        h, loss = local_step(block, head, h, x, y, bf16)
+    forwards = forwards or [block_forward] * net.K
+    for i, (block, head, forward) in enumerate(zip(net.blocks, net.heads, forwards, strict=True)):
+        h, loss = local_step(block, head, h, x, y, bf16, forward)
         losses.append(loss)
         if ema_update == "before" and i + 1 < net.K:
             head.after_step(net.blocks[i + 1])
@@ -89,6 +99,7 @@ def train(
     ema_update: str = "before",
     bf16: bool = False,
     channels_last: bool = True,
+    compile: bool = False,
     first_step: int = 0,
 ) -> Iterator[Step]:
     """Train step by step: `for step in train(...)`, and the loop's body may look at or change anything.
@@ -99,6 +110,8 @@ def train(
         schedule: step -> learning rate; None keeps the optimizer's.
         ema_update: MAN's EMA reads the next block 'before' the optimizer's step (as published) or 'after'.
         bf16: autocast to bfloat16. channels_last: the faster memory layout for convolutions.
+        compile: compile each block (see `mankit.compiling`): faster steps after a slow first one, and numbers
+            that differ in the last digits. Where that can't be done, it says why and trains without.
         first_step: the index of the first step, for a run that goes on.
     Yields: a Step after each batch. Raises: ValueError for a batch or setting that doesn't fit.
     """
@@ -109,13 +122,16 @@ def train(
         raise ValueError(f"ema_update='{ema_update}': choose 'before' (as published) or 'after'")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net.to(memory_format=layout)
+    how = {"ema_update": ema_update, "bf16": bf16}
     for index, (x, y) in enumerate(batches, start=first_step):
         if index == first_step:
             check_batch(net, x, y)
         net.train()  # at each step: the loop's body may have left it in evaluation mode
-        lr = set_lr(optimizers, schedule(index)) if schedule else optimizers[0].param_groups[0]["lr"]
         x = x.contiguous(memory_format=layout)
-        yield Step(index, train_batch(net, optimizers, x, y, ema_update=ema_update, bf16=bf16), lr)
+        if compile and index == first_step:
+            how["forwards"] = compiled(block_forward, net, x, y, bf16)
+        lr = set_lr(optimizers, schedule(index)) if schedule else optimizers[0].param_groups[0]["lr"]
+        yield Step(index, train_batch(net, optimizers, x, y, **how), lr)
 
 
 def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
@@ -139,7 +155,11 @@ def make_optimizer(
     weight_decay: float = 5e-4,
     per_block: bool = False,
 ) -> Optimizer | list[Optimizer]:
-    """SGD with Nesterov momentum over everything trainable: one optimizer, or one per block with its head."""
+    """SGD with Nesterov momentum over everything trainable: one optimizer, or one per block with its head.
+
+    On a GPU all weights are updated by one fused kernel; build it when the net is where it will train.
+    """
+    fused = True if next(net.parameters()).is_cuda else None  # None is torch's own choice
     groups = [list(pair) for pair in zip(net.blocks, net.heads, strict=True)] if per_block else [[net]]
     optimizers = [
         SGD(
@@ -148,6 +168,7 @@ def make_optimizer(
             momentum=momentum,
             nesterov=momentum > 0,
             weight_decay=weight_decay,
+            fused=fused,
         )
         for group in groups
     ]

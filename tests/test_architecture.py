@@ -20,12 +20,16 @@ ARROWS = {
     "heads": {"losses"},
     "blocks": {"heads", "networks", "measure"},
     "rules": {"blocks", "heads", "networks", "losses"},
-    "training": {"blocks", "heads"},
+    "compiling": set(),
+    "training": {"blocks", "compiling", "heads"},
     "sources": {"glyphs"},
     "data": {"sources"},
     "recipes": {"networks", "rules", "data", "training", "blocks"},
     "runs": {"recipes", "training", "measure", "data"},
-    "__main__": {"recipes", "runs", "rules", "notebooks"},
+    "bench": {"blocks", "measure", "networks", "rules", "training"},
+    "sweep": {"lab", "notebooks"},
+    "commands": {"bench", "lab", "recipes", "sweep"},
+    "__main__": {"commands", "recipes", "runs", "rules", "notebooks"},
     # what a reader gets from `import mankit`
     "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},
 }

@@ -1,0 +1,218 @@
+"""Sweeps: one notebook, executed for every cell of a grid of parameters, gives one table and one plot.
+
+A notebook hands over its numbers by `mankit.lab.results.result(accuracy=...)`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import chdir
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+from jupyter_client import AsyncKernelManager
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from plotly.graph_objects import Figure
+from tqdm import tqdm
+
+from .lab.plots import bars, curves
+from .lab.results import read_results
+from .notebooks import tidy
+
+Cell = dict[str, object]  # one cell of the grid: parameter names and values
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # jobs that share the cores slow each other down
+NOT_RESULTS = ("duration_s", "error")  # the table's own columns
+
+
+def grid(
+    axes: Mapping[str, Sequence], seeds: int | None = None, fixed: Mapping[str, object] | None = None
+) -> list[Cell]:
+    """All combinations of the axes' values, with seed 0..seeds-1 as the last axis, each with the fixed values.
+
+    Raises: ValueError for an axis without values, with one twice, or with a name that stands twice.
+    """
+    fixed = dict(fixed or {})
+    if seeds is not None:
+        if "seed" in axes or seeds < 1:
+            raise ValueError(f"seeds={seeds}: choose 1 or more, and no axis named seed beside it")
+        axes = {**axes, "seed": range(seeds)}
+    for name, values in axes.items():
+        texts = [json.dumps(value) for value in values]
+        if not texts or len(set(texts)) < len(texts):
+            raise ValueError(f"{name}={','.join(texts)}: give at least one value, and each once")
+        if name in fixed:
+            raise ValueError(f"{name} is both an axis of the grid and fixed to {fixed[name]}: give it once")
+    return [{**fixed, **dict(zip(axes, values, strict=True))} for values in itertools.product(*axes.values())]
+
+
+def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd.DataFrame:
+    """Execute a notebook for each cell of a grid, `jobs` at a time, into the folder `out`, under a progress bar.
+
+    A cell whose executed copy is in `out`, from the same code and parameters, isn't run again. Returns (and
+    keeps in `out`/NOTEBOOK.csv after each cell) a row a cell, in the order of the grid: its parameters, its
+    results, duration_s in seconds, and error, empty where all went well. After Ctrl-C the finished ones are kept.
+    All jobs are threads of this process: several processes would race for the ports of their kernels.
+    """
+    notebook, out = notebook.resolve(), out.resolve()
+    targets = [_target(notebook, cell, out) for cell in cells]
+    if len(set(targets)) < len(targets):
+        raise ValueError("two cells of the grid would have one file name: give values that differ in letters or digits")
+    rows = [finished_row(notebook, target, cell) for target, cell in zip(targets, cells, strict=True)]
+    todo = [i for i, row in enumerate(rows) if row is None]
+    kernels = Kernels()
+    bar = tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run", dynamic_ncols=True)
+    # papermill's own `cwd` changes the folder of the whole process, back and forth in each thread: done here once
+    with bar, chdir(notebook.parent), ThreadPoolExecutor(jobs) as pool:
+        try:
+            running = {pool.submit(_run, notebook, targets[i], cells[i], kernels): i for i in todo}
+            for job in as_completed(running):
+                rows[running[job]] = job.result()
+                write_table(rows, cells, out / f"{notebook.stem}.csv")
+                bar.update()
+        except BaseException:  # Ctrl-C, or a full disk
+            pool.shutdown(wait=False, cancel_futures=True)
+            kernels.stop()
+            raise
+    return write_table(rows, cells, out / f"{notebook.stem}.csv")
+
+
+def write_table(rows: Sequence[Cell | None], cells: Sequence[Cell], file: Path) -> pd.DataFrame:
+    """The finished rows as a table, written as a whole or not at all: parameters, results, duration_s, error."""
+    done = [row for row in rows if row is not None]
+    results = dict.fromkeys(name for row in done for name in row if name not in {*cells[0], *NOT_RESULTS})
+    table = pd.DataFrame(done, columns=[*cells[0], *results, *NOT_RESULTS])
+    part = file.with_suffix(".part")
+    table.to_csv(part, index=False)
+    os.replace(part, file)
+    return table
+
+
+def _target(notebook: Path, cell: Cell, out: Path) -> Path:
+    """out/NOTEBOOK-K4-decay0.9-seed0.ipynb"""
+    tail = "".join(f"-{name}{value}" for name, value in cell.items())
+    return out / f"{notebook.stem}{re.sub(r'[^A-Za-z0-9_.,+=-]', '_', tail)}.ipynb"
+
+
+def finished_row(notebook: Path, target: Path, cell: Cell) -> Cell | None:
+    """The row of an executed copy; None if there is none, or one of other code or parameters."""
+    try:
+        nb = nbformat.read(target, as_version=4)
+        if _code(nb) != _code(nbformat.read(notebook, as_version=4)) or nb.metadata.papermill.parameters != cell:
+            return None
+        return _row(nb, cell)
+    except Exception:  # missing, damaged, or without results: run it (again)
+        return None
+
+
+def _code(nb: NotebookNode) -> list[str]:
+    """The code that stands in a notebook, without the parameters that papermill put into a copy."""
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def _row(nb: NotebookNode, cell: Cell) -> Cell:
+    results = read_results(nb)
+    if not results:
+        raise ValueError("the notebook has no result: call mankit.lab.results.result(accuracy=...) in its last cell")
+    if both := sorted(set(results) & {*cell, *NOT_RESULTS}):
+        raise ValueError(f"result {both[0]} has the name of a parameter or of the table's own column: rename it")
+    return {**cell, **results, "duration_s": nb.metadata.papermill.duration, "error": ""}
+
+
+def _run(notebook: Path, target: Path, cell: Cell, kernels: Kernels) -> Cell:
+    """Execute one cell of the grid; its row. The copy gets its name when it is complete."""
+    part = target.with_suffix(".unfinished.ipynb")
+    options = {"kernel_manager_class": kernels.manager, "extra_arguments": ["--log-level=ERROR"]}
+    try:
+        nb = papermill.execute_notebook(
+            str(notebook), str(part), cell, kernel_name="python3", progress_bar=False, **options
+        )
+        row = _row(nb, cell)
+        tidy(part)
+        os.replace(part, target)
+        return row
+    except PapermillExecutionError as error:
+        return {**cell, "error": f"cell {error.exec_count}: {error.ename}: {_first_line(error.evalue)}"}
+    except Exception as error:  # a kernel that died, no results, a full disk: the other runs go on
+        return {**cell, "error": f"{type(error).__name__}: {_first_line(error)}"}
+
+
+def _first_line(text: object) -> str:
+    return str(text).strip().partition("\n")[0]
+
+
+class Kernels:
+    """The kernels of a sweep, each with one thread for its numbers, and all of them stopped by `stop`.
+
+    Ctrl-C doesn't reach a kernel, and a thread that waits for one can't be interrupted: so the kernel is ended.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._running, self._stopped = threading.Lock(), [], False
+        started = self._started
+
+        class Manager(AsyncKernelManager):
+            async def start_kernel(self, **options: object) -> None:
+                await super().start_kernel(**{**options, "env": {**ONE_THREAD, **os.environ}})
+                started(self)
+
+        self.manager = Manager  # papermill makes one of these for each notebook
+
+    def _started(self, manager: AsyncKernelManager) -> None:
+        with self._lock:
+            self._running.append(manager)
+            stopped = self._stopped
+        if stopped:  # while this one was starting
+            self.stop()
+
+    def stop(self) -> None:
+        """End all kernels that still run."""
+        with self._lock:
+            self._stopped = True
+            processes = [getattr(manager.provisioner, "process", None) for manager in self._running]
+        for process in processes:
+            if process is not None and process.poll() is None:
+                process.kill()
+
+
+def main_result(table: pd.DataFrame, cells: Sequence[Cell]) -> str | None:
+    """What to plot if nobody says: accuracy, or else the first result that is a number; None without one."""
+    results = [name for name in table.columns if name not in {*cells[0], *NOT_RESULTS}]
+    numbers = [name for name in results if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    return "accuracy" if "accuracy" in numbers else next(iter(numbers), None)
+
+
+def plot(table: pd.DataFrame, axes: Sequence[str], y: str, title: str = "") -> Figure:
+    """A result (the column y) against the first axis that has numbers, a line for each value of the other axes.
+
+    Seeds show as mean, minimum and maximum; a point where one of them failed is a gap. Without an axis of
+    numbers: bars. Raises: ValueError for a y that isn't a column of numbers.
+    """
+    if y not in table or not pd.api.types.is_numeric_dtype(table[y]):
+        raise ValueError(f"y={y}: the results are {', '.join(map(str, table.columns))}; choose one with numbers")
+    numeric = [name for name in axes if pd.api.types.is_any_real_numeric_dtype(table[name])]
+    x = max(numeric, key=lambda name: table[name].nunique() > 1, default=None)  # the first that varies
+    others = [name for name in axes if name != x]
+    seed = table["seed"] if "seed" in table else pd.Series(0, table.index)
+    lines = table.assign(_line=[_name(row, others) or y for _, row in table.iterrows()], _seed=seed)
+    groups = lines.groupby("_line", sort=False)
+    if x is None:
+        return bars({name: part[y].to_list() for name, part in groups}, y, title)
+    xs = sorted(table[x].unique())
+    by_seed = {name: part.pivot(index="_seed", columns=x, values=y).reindex(columns=xs) for name, part in groups}
+    return curves({name: (xs, seeds.to_numpy()) for name, seeds in by_seed.items()}, x, y, title)
+
+
+def _name(row: pd.Series, axes: Sequence[str]) -> str:
+    """'decay 0.9, rule man'"""
+    values = {name: f"{row[name]:g}" if isinstance(row[name], float) else row[name] for name in axes}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
