@@ -141,6 +141,11 @@ def test_a_reloaded_page_gets_the_figure_as_it_is():
     assert state["_widget_data"][0]["y"] == pytest.approx(history.curve("own_head")[0], rel=1e-4)
     assert "DGL, K=3" in state["_widget_layout"]["annotations"][0]["text"]
     assert set(fig.get_state("_widget_data")) == {"_widget_data"}
+    # what a page answers after it has drawn: plotly's own widget would take x and y out of the figure
+    y = list(fig.data[0].y)
+    answer = {"uid": fig.data[0].uid, "x": [0, 1], "y": [5, 5], "name": "1"}
+    fig._js2py_traceDeltas = {"trace_deltas": [answer], "trace_edit_id": fig._last_trace_edit_id}
+    assert list(fig.data[0].y) == y and fig.get_state()["_widget_data"][0]["y"] == y
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -42,6 +42,11 @@ class LiveFigure(go.FigureWidget):
             self._widget_layout = deepcopy(self._layout_obj._props)
         return super().get_state(key, drop_defaults)
 
+    @staticmethod
+    def _remove_overlapping_props(input_data: object, delta_data: object, prop_path: tuple = ()) -> list:
+        """Keep all numbers here: plotly's own takes out what a page says it has, and a reloaded page lacks it."""
+        return []
+
 
 def empty_figure(kind: type[go.Figure] = go.Figure) -> go.Figure:
     """The eight plots without numbers, as a go.Figure or a LiveFigure."""
