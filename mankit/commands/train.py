@@ -1,0 +1,101 @@
+"""The command that trains one network: train."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import writable
+
+OPTION = typer.Option
+
+
+def train(
+    context: typer.Context,
+    rule: Annotated[str, OPTION(help="bp, greedy, dgl, infopro or man.")] = "man",
+    K: Annotated[int, OPTION("--K", "-K", help="Number of blocks.")] = 8,
+    data: Annotated[str, OPTION(help="glyphs, digits, cifar10, svhn, stl10 or folder:PATH.")] = "glyphs",
+    network: Annotated[str, OPTION(help="lab, lab16, cifar_resnet32, resnet101, ...")] = "lab",
+    epochs: Annotated[int, OPTION(help="Passes over the training images.")] = 6,
+    batch: Annotated[int, OPTION(help="Images in a batch.")] = 100,
+    lr: Annotated[float, OPTION(help="Highest learning rate.")] = 0.1,
+    seed: Annotated[int, OPTION(help="Of the weights, the data and their order.")] = 0,
+    base: Annotated[str, OPTION(help="man: the rule below it, greedy, dgl or infopro.")] = "dgl",
+    decay: Annotated[float, OPTION(help="man: of the EMA, 0 (copy) to 1 (frozen).")] = 0.995,
+    branches: Annotated[str, OPTION(help="man: both, or a control: bias, ema, twin.")] = "both",
+    start: Annotated[str, OPTION(help="man: the EMA starts at random, or as a copy.")] = "random",
+    head: Annotated[str, OPTION(help="mlp, or convolutions and linear layers: 0c1f ... 2c3f.")] = "0c1f",
+    lam_x: Annotated[float, OPTION(help="infopro: weight of the reconstruction.")] = 1.0,
+    lam_y: Annotated[float, OPTION(help="infopro: weight of the classification.")] = 1.0,
+    contrast: Annotated[bool, OPTION(help="infopro: supervised contrastive loss.")] = False,
+    augment: Annotated[bool, OPTION(help="The data set's usual random crop and flip.")] = False,
+    train_size: Annotated[int | None, OPTION(help="Use only so many training images.")] = None,
+    size: Annotated[int | None, OPTION(help="Resize the images to SIZE x SIZE.")] = None,
+    root: Annotated[Path | None, OPTION(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
+    download: Annotated[bool, OPTION(help="Fetch the data set if it isn't there.")] = False,
+    bf16: Annotated[bool, OPTION(help="Autocast to bfloat16.")] = False,
+    per_block: Annotated[bool, OPTION(help="An optimizer for each block, which steps at once.")] = False,
+    ema_update: Annotated[str, OPTION(help="man: before or after the optimizer's step.")] = "before",
+    device: Annotated[str, OPTION(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, OPTION(min=1, help="CPU threads; one is fastest for the lab's small network.")] = 1,
+    out: Annotated[Path | None, OPTION("-o", "--out", help="Folder for the table, as blocks.csv.")] = None,
+) -> None:
+    """Train one network and print a row for each block.
+
+    Example: mankit train --rule man --K 8 --decay 0.995 --data digits --epochs 5
+    """
+    import torch
+
+    from ..recipes import Recipe, pick_device
+    from ..rules import options_of
+    from ..runs import block_table
+
+    torch.set_num_threads(threads)
+    takes = options_of(rule, base)
+    rule_options = {
+        name: context.params[name]
+        for name in ("head", "decay", "branches", "start", "base", "lam_x", "lam_y", "contrast")
+        if name in takes or context.get_parameter_source(name).name == "COMMANDLINE"  # what was typed must fit
+    }
+    sizes = {name: context.params[name] for name in ("train_size", "size") if context.params[name] is not None}
+    recipe = Recipe(
+        rule, K, rule_options, network, None, data, sizes, epochs, batch, lr,
+        seed=seed, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
+    )  # fmt: skip
+    folder = writable(out) if out else None
+    device = pick_device(device)
+    prepared = recipe.prepare(recipe.load_data(root, device, download))
+    begun = time.perf_counter()
+    stopped = _train(prepared)
+    seconds = time.perf_counter() - begun
+    table = block_table(prepared)
+    _print_table(recipe, table, seconds, device)
+    if folder:
+        table.to_csv(folder / "blocks.csv", index=False)
+    raise typer.Exit(130 if stopped else 0)
+
+
+def _train(prepared: object) -> bool:
+    """Train to the end under a progress bar; Ctrl-C stops early. Says whether it was stopped."""
+    from tqdm import tqdm
+
+    bar = tqdm(prepared, unit="step", dynamic_ncols=True, delay=0.5)  # a run that fails at once shows no bar
+    try:
+        for step in bar:
+            if step.index % 20 == 0:  # reading a loss waits for the device
+                bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
+    except KeyboardInterrupt:
+        print(f"stopped at step {bar.n} of {len(prepared)}; this is what it had learnt:", file=sys.stderr)
+        return True
+    return False
+
+
+def _print_table(recipe: object, table: object, seconds: float, device: str) -> None:
+    print(f"{recipe.rule} on {recipe.data}, {recipe.network}, K={recipe.K}, {recipe.epochs} epochs, "
+          f"seed {recipe.seed}: {seconds:.1f} s on {device}")  # fmt: skip
+    names = {"own_head": "own head (%)", "linear_probe": "linear probe (%)", "saved_mib": "saved (MiB)"}
+    print(table.rename(columns=names).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
