@@ -7,7 +7,7 @@ from .measure import block_accuracy, block_cka, evaluate, probe_accuracy, saved_
 from .networks import build_network, cifar_resnet, imagenet_resnet, small_resnet
 from .recipes import LAB, Recipe, Run
 from .rules import RULES, local_net
-from .runs import block_table, train_all
+from .tables import block_table, train_all
 from .training import Step, cosine, local_step, make_optimizer, train
 
 __all__ = [

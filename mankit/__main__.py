@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 
 from .commands.common import first_line
 from .commands.notebooks import lab, run, student
+from .commands.recipes import recipes
 from .commands.train import train
 
 app = typer.Typer(
@@ -18,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (lab, run, student, train):
+for command in (lab, run, student, train, recipes):
     app.command()(command)
 
 

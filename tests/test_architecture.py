@@ -24,11 +24,13 @@ ARROWS = {
     "sources": {"glyphs"},
     "data": {"sources"},
     "recipes": {"networks", "rules", "data", "training", "blocks"},
-    "runs": {"recipes", "training", "measure", "data"},
-    "commands": {"recipes", "runs", "rules", "notebooks"},
+    "published": {"recipes"},
+    "estimate": {"recipes"},
+    "tables": {"recipes", "measure", "data"},
+    "commands": {"estimate", "notebooks", "published", "recipes", "rules", "tables"},
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
-    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},
+    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "tables", "training"},
 }
 
 

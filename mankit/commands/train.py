@@ -12,6 +12,9 @@ import typer
 from .common import writable
 
 OPTION = typer.Option
+FIELDS = ("rule", "K", "network", "data", "epochs", "batch", "lr", "seed", "augment", "bf16", "per_block", "ema_update")
+OF_RULE = ("head", "decay", "branches", "start", "base", "lam_x", "lam_y", "contrast")
+OF_DATA = ("train_size", "size")
 
 
 def train(
@@ -42,41 +45,72 @@ def train(
     ema_update: Annotated[str, OPTION(help="man: before or after the optimizer's step.")] = "before",
     device: Annotated[str, OPTION(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, OPTION(min=1, help="CPU threads; one is fastest for the lab's small network.")] = 1,
+    recipe: Annotated[
+        str | None, OPTION(metavar="NAME|FILE", help="Start from a recipe (see mankit recipes); typed options win.")
+    ] = None,
+    profile: Annotated[str, OPTION(help="Of the recipe: paper (as it is), short or quick.")] = "paper",
     out: Annotated[Path | None, OPTION("-o", "--out", help="Folder for the table, as blocks.csv.")] = None,
 ) -> None:
     """Train one network and print a row for each block.
 
     Example: mankit train --rule man --K 8 --decay 0.995 --data digits --epochs 5
+
+    Example: mankit train --recipe cifar10/resnet32/dgl-man/K16 --profile quick
     """
     import torch
 
-    from ..recipes import Recipe, pick_device
-    from ..rules import options_of
-    from ..runs import block_table
+    from ..recipes import pick_device
+    from ..tables import block_table
 
     torch.set_num_threads(threads)
-    takes = options_of(rule, base)
-    rule_options = {
-        name: context.params[name]
-        for name in ("head", "decay", "branches", "start", "base", "lam_x", "lam_y", "contrast")
-        if name in takes or context.get_parameter_source(name).name == "COMMANDLINE"  # what was typed must fit
-    }
-    sizes = {name: context.params[name] for name in ("train_size", "size") if context.params[name] is not None}
-    recipe = Recipe(
-        rule, K, rule_options, network, None, data, sizes, epochs, batch, lr,
-        seed=seed, augment=augment, bf16=bf16, per_block=per_block, ema_update=ema_update,
-    )  # fmt: skip
+    chosen = _recipe(context, recipe, profile)
     folder = writable(out) if out else None
     device = pick_device(device)
-    prepared = recipe.prepare(recipe.load_data(root, device, download))
+    prepared = chosen.prepare(chosen.load_data(root, device, download))
     begun = time.perf_counter()
     stopped = _train(prepared)
     seconds = time.perf_counter() - begun
     table = block_table(prepared)
-    _print_table(recipe, table, seconds, device)
+    _print_table(chosen, table, seconds, device)
     if folder:
         table.to_csv(folder / "blocks.csv", index=False)
     raise typer.Exit(130 if stopped else 0)
+
+
+def _recipe(context: typer.Context, start: str | None, profile: str) -> object:
+    """The recipe of a name or file, changed by the options that were typed; or all of it from the options."""
+    from ..published import with_profile
+    from ..recipes import Recipe
+    from ..rules import options_of
+
+    typed = {n: v for n, v in context.params.items() if context.get_parameter_source(n).name == "COMMANDLINE"}
+    if start is None and "profile" in typed:
+        raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
+    given = typed if start else context.params
+    recipe = with_profile(_found(start), profile) if start else Recipe()
+    changes = {name: given[name] for name in FIELDS if name in given}
+    base = given.get("base") or recipe.options.get("base", "dgl")
+    takes = options_of(changes.get("rule", recipe.rule), base)
+    # what was typed must fit the rule; what the recipe or a default says is left out where it doesn't
+    options = {name: value for name, value in recipe.options.items() if name in takes}
+    options |= {name: given[name] for name in OF_RULE if name in typed or name in given and name in takes}
+    sizes = {name: given[name] for name in OF_DATA if given.get(name) is not None}
+    if {"K", "network"} & typed.keys():  # published places to cut are those of one network and K
+        changes["at"] = None
+    return recipe.but(**changes, options=options, data_options={**recipe.data_options, **sizes})
+
+
+def _found(name: str) -> object:
+    """A recipe from a JSON file, or by its name."""
+    from ..published import cell
+    from ..recipes import Recipe
+
+    file = Path(name)
+    if file.suffix != ".json":
+        return cell(name).recipe
+    if not file.is_file():
+        raise ValueError(f"no file {file}: `mankit recipes NAME --json` prints a recipe to save there")
+    return Recipe.from_json(file.read_text(encoding="utf-8"))
 
 
 def _train(prepared: object) -> bool:
