@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 
 import typer
 from typer.exceptions import TyperException
@@ -24,9 +25,12 @@ for command in (lab, run, student, train, recipes):
 
 
 def main() -> None:
-    """Run the command; bad input gives one line and exit code 2."""
+    """Run the command; bad input gives one line and exit code 2, Ctrl-C exit code 130."""
+    warnings.formatwarning = lambda message, *_, **__: f"mankit: {message}\n"
     try:
         sys.exit(app(_joined(sys.argv[1:]), standalone_mode=False))
+    except typer.Abort:  # Ctrl-C where no command looks after it
+        sys.exit(130)
     except TyperException as error:
         message = error.format_message()
     except (ValueError, OSError) as error:

@@ -26,11 +26,16 @@ ARROWS = {
     "recipes": {"networks", "rules", "data", "training", "blocks"},
     "published": {"recipes"},
     "estimate": {"recipes"},
+    "checkpoints": set(),
+    "records": {"recipes"},
+    "runs": {"checkpoints", "data", "measure", "recipes", "records", "training"},
     "tables": {"recipes", "measure", "data"},
-    "commands": {"estimate", "notebooks", "published", "recipes", "rules", "tables"},
+    "commands": {"estimate", "notebooks", "published", "recipes", "records", "rules", "runs", "tables"},
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
-    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "tables", "training"},
+    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "records", "rules", "runs",
+        "tables", "training",
+    },  # fmt: skip
 }
 
 

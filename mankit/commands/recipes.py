@@ -26,7 +26,7 @@ def recipes(
     """
     from .. import published
 
-    if json or name is not None and name not in published.STUDIES:
+    if json or "/" in (name or ""):
         if name is None or name in published.STUDIES:
             raise ValueError("--json prints one recipe: name it, as in mankit recipes cifar10/resnet32/dgl/K16 --json")
         cell = published.cell(name)
@@ -51,8 +51,10 @@ def _listed(cells: list, profile: str) -> str:
     table = pd.DataFrame(rows, columns=["recipe", "blocks", "expected", "published"])
     widths = {name: table[name].str.len().max() for name in ("recipe", "published")}
     left = {name: f"{{:<{width}}}".format for name, width in widths.items()}
+    text = table.to_string(index=False, formatters=left, justify="left")
     where = "one CPU core" if profile == "quick" else "one large GPU"
-    return f"{table.to_string(index=False, formatters=left)}\nexpected: an estimate, for {where}, profile {profile}"
+    lines = [line.rstrip() for line in text.splitlines()]
+    return "\n".join([*lines, f"expected: an estimate, for {where}, profile {profile}"])
 
 
 def _values(cell: object) -> str:

@@ -49,32 +49,66 @@ def train(
         str | None, OPTION(metavar="NAME|FILE", help="Start from a recipe (see mankit recipes); typed options win.")
     ] = None,
     profile: Annotated[str, OPTION(help="Of the recipe: paper (as it is), short or quick.")] = "paper",
-    out: Annotated[Path | None, OPTION("-o", "--out", help="Folder for the table, as blocks.csv.")] = None,
+    out: Annotated[
+        Path | None, OPTION("-o", "--out", help="Keep the run in this folder: the same command again goes on there.")
+    ] = None,
 ) -> None:
     """Train one network and print a row for each block.
 
     Example: mankit train --rule man --K 8 --decay 0.995 --data digits --epochs 5
 
-    Example: mankit train --recipe cifar10/resnet32/dgl-man/K16 --profile quick
+    Example: mankit train --recipe cifar10/resnet32/dgl-man/K16 --profile quick -o runs/man
+
+    Exit code 130: stopped by Ctrl-C; with -o the run is saved, and the same command goes on where it stopped.
     """
     import torch
 
     from ..recipes import pick_device
-    from ..tables import block_table
 
     torch.set_num_threads(threads)
     chosen = _recipe(context, recipe, profile)
-    folder = writable(out) if out else None
-    device = pick_device(device)
-    prepared = chosen.prepare(chosen.load_data(root, device, download))
-    begun = time.perf_counter()
-    stopped = _train(prepared)
-    seconds = time.perf_counter() - begun
-    table = block_table(prepared)
-    _print_table(chosen, table, seconds, device)
-    if folder:
-        table.to_csv(folder / "blocks.csv", index=False)
-    raise typer.Exit(130 if stopped else 0)
+    there = {"root": root, "download": download, "device": pick_device(device)}
+    raise typer.Exit(_train_kept(chosen, writable(out), there) if out else _train_once(chosen, there))
+
+
+def _train_once(recipe: object, there: dict[str, object]) -> int:
+    """Train in memory and print the table, of what was learnt until a Ctrl-C too. Returns the exit code."""
+    from ..tables import block_table
+
+    run = recipe.prepare(recipe.load_data(**there))
+    begun, code = time.perf_counter(), 0
+    try:
+        _train(run, run)
+    except KeyboardInterrupt:
+        print(f"stopped at step {run.done} of {len(run)}; this is what it had learnt:", file=sys.stderr)
+        code = 130
+    _print_table(recipe, block_table(run), time.perf_counter() - begun, there["device"])
+    return code
+
+
+def _train_kept(recipe: object, folder: Path, there: dict[str, object]) -> int:
+    """Train in a folder, or go on there, or only print what a finished run left. Returns the exit code."""
+    import pandas as pd
+
+    from ..records import finished
+    from ..runs import open_run
+    from ..tables import block_table
+
+    file = folder / "blocks.csv"
+    summary = finished(folder, recipe)
+    if not (summary and file.is_file()):
+        try:
+            with open_run(folder, recipe, **there) as kept:
+                _train(kept, kept.run)
+                summary = kept.finish()
+                block_table(kept.run).to_csv(file, index=False)
+        except KeyboardInterrupt as stop:
+            print(f"mankit: {stop or 'stopped'}", file=sys.stderr)
+            return 130
+    _print_table(recipe, pd.read_csv(file), summary.seconds, summary.device)
+    best = f", {summary.test_best_val:.2f} % from epoch {summary.best_epoch}, the best on validation images"
+    print(f"test: {summary.test_last:.2f} % from the last epoch{best if summary.best_epoch else ''}")
+    return 0
 
 
 def _recipe(context: typer.Context, start: str | None, profile: str) -> object:
@@ -113,19 +147,15 @@ def _found(name: str) -> object:
     return Recipe.from_json(file.read_text(encoding="utf-8"))
 
 
-def _train(prepared: object) -> bool:
-    """Train to the end under a progress bar; Ctrl-C stops early. Says whether it was stopped."""
+def _train(steps: object, run: object) -> None:
+    """Train to the end under a progress bar."""
     from tqdm import tqdm
 
-    bar = tqdm(prepared, unit="step", dynamic_ncols=True, delay=0.5)  # a run that fails at once shows no bar
-    try:
-        for step in bar:
-            if step.index % 20 == 0:  # reading a loss waits for the device
-                bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
-    except KeyboardInterrupt:
-        print(f"stopped at step {bar.n} of {len(prepared)}; this is what it had learnt:", file=sys.stderr)
-        return True
-    return False
+    # a run that fails at once shows no bar
+    bar = tqdm(steps, initial=run.done, total=len(run), unit="step", dynamic_ncols=True, delay=0.5)
+    for step in bar:
+        if step.index % 20 == 0:  # reading a loss waits for the device
+            bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
 
 
 def _print_table(recipe: object, table: object, seconds: float, device: str) -> None:

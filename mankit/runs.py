@@ -1,0 +1,236 @@
+"""A run kept in a folder: kill it anywhere and start it again, and it goes on.
+
+    summary = train_in("runs/dgl", Recipe(rule="dgl"))   # the same call again: goes on, or reads the summary
+
+The folder holds recipe.json, environment.json, log.jsonl (an object for each epoch), checkpoint.pt (with the weights
+of the best epoch on the validation images) and, at the end, summary.json. On the CPU the weights of a run that
+was interrupted are equal bit for bit to those of one that wasn't.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from . import checkpoints
+from .data import Data, Split, batches
+from .measure import evaluate
+from .recipes import Recipe, Run
+from .records import Summary, environment, finished
+from .training import Step
+
+MEASURE_BATCH = 500  # images at once where nothing is trained
+
+
+def train_in(
+    folder: str | Path,
+    recipe: Recipe,
+    data: Data | None = None,
+    device: str = "auto",
+    on_epoch: Callable[[dict[str, object]], None] | None = None,
+) -> Summary:
+    """Train a recipe in a folder, or go on where it stopped; a finished run is only read.
+
+    on_epoch: called with the log's row after each epoch.
+    Raises: ValueError as `open_run`; KeyboardInterrupt after a Ctrl-C, when the run is saved.
+    """
+    if done := finished(folder, recipe):
+        return done
+    with open_run(folder, recipe, data, device) as kept:
+        for _ in kept:
+            if on_epoch and kept.run.done % kept.run.steps_per_epoch == 0:
+                on_epoch(kept.log[-1])
+        return kept.finish()
+
+
+@contextlib.contextmanager
+def open_run(
+    folder: str | Path,
+    recipe: Recipe,
+    data: Data | None = None,
+    device: str = "auto",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    every: float = 600,
+) -> Iterator[KeptRun]:
+    """A run in a folder, ready to train on from where it stopped: `with open_run(...) as kept: for step in kept: ...`
+
+    data, or where to load it: device, root, download. every: seconds between checkpoints inside a long epoch.
+    Raises: ValueError if the folder holds another recipe's run, can't be written, is in use, or is damaged.
+    """
+    folder = Path(folder)
+    with _locked(folder), torch.random.fork_rng(devices=[]):
+        finished(folder, recipe)
+        run = recipe.prepare(data or recipe.load_data(root, device, download))
+        torch.default_generator.manual_seed(recipe.seed)
+        kept = KeptRun(folder, run, every)
+        kept.resume()
+        yield kept
+
+
+class KeptRun:
+    """A run and its folder. Iterate to train; then `finish()`. `run.net` may be measured at any time."""
+
+    def __init__(self, folder: Path, run: Run, every: float = 600) -> None:
+        self.folder, self.run, self.every = folder, run, every
+        self.log: list[dict[str, object]] = []  # a row for each finished epoch
+        self.best: dict[str, object] = {}  # epoch, val (percent) and weights of the best epoch on validation
+        self.seconds = 0.0
+        self._losses: Tensor | None = None  # their sum over this epoch's steps, (K,)
+        self._saved_at = 0  # step
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def resume(self) -> None:
+        """Bring everything to where the last checkpoint was, and the folder's other files with it."""
+        run, state = self.run, checkpoints.load(self.folder)
+        if state:
+            try:
+                run.net.load_state_dict(state["net"])
+                for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+                    optimizer.load_state_dict(saved)
+                self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
+                self._losses = None if state["losses"] is None else state["losses"].to(run.data.train.images.device)
+                torch.set_rng_state(state["rng"])
+                run.done = self._saved_at = state["done"]
+            except (RuntimeError, KeyError, ValueError) as error:
+                file = self.folder / checkpoints.NAME
+                raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
+        self._write("recipe.json", run.recipe.to_json())
+        self._write("environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
+        self._write_log()  # an epoch that was logged after the checkpoint will come again
+
+    @property
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        one_or_more = self.run.optimizer
+        return one_or_more if isinstance(one_or_more, list) else [one_or_more]
+
+    def __iter__(self) -> Iterator[Step]:
+        """Train on, saving at the end of each epoch. Ctrl-C saves after the step and raises KeyboardInterrupt."""
+        run, begun, before = self.run, time.perf_counter(), self.seconds
+        last_save = begun
+        with _ctrl_c_waits() as asked:
+            for step in run:
+                self._losses = step.losses if self._losses is None else self._losses + step.losses
+                self.seconds = before + time.perf_counter() - begun
+                if run.done % run.steps_per_epoch == 0:
+                    self._end_epoch(step)
+                elif time.perf_counter() - last_save >= self.every:
+                    self.save()
+                last_save = time.perf_counter() if self._saved_at == run.done else last_save
+                yield step
+                if asked:
+                    self.save()
+                    raise KeyboardInterrupt(
+                        f"stopped at step {run.done} of {len(run)}, saved in {self.folder}: start it again to go on"
+                    )
+
+    def _end_epoch(self, step: Step) -> None:
+        run = self.run
+        epoch = run.done // run.steps_per_epoch
+        losses = (self._losses / run.steps_per_epoch).tolist()  # waits for the device
+        for block, loss in enumerate(losses, start=1):
+            if not math.isfinite(loss):
+                raise ValueError(f"block {block} has loss {loss} in epoch {epoch}: choose lr below {run.recipe.lr}")
+        val = accuracy(run, run.data.val)
+        if val is not None and val > self.best.get("val", -1):
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in run.net.state_dict().items()}
+            self.best = {"epoch": epoch, "val": val, "weights": weights}
+        self.log.append({
+            "epoch": epoch, "step": run.done, "lr": step.lr, "losses": losses, "val_accuracy": val,
+            "seconds": round(self.seconds, 3),
+        })  # fmt: skip
+        self._losses = None
+        self._write_log()
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one. Raises: ValueError where it can't be written."""
+        if self._saved_at == self.run.done:
+            return
+        checkpoints.save(self.folder, {
+            "done": self.run.done, "net": self.run.net.state_dict(), "log": self.log, "best": self.best,
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers], "losses": self._losses,
+            "rng": torch.get_rng_state(), "seconds": self.seconds,
+        })  # fmt: skip
+        self._saved_at = self.run.done
+
+    def finish(self) -> Summary:
+        """Read the test images, with the last weights and the best on validation; keep and return the summary.
+
+        Raises: ValueError before the last step.
+        """
+        run, best = self.run, self.best
+        if run.done < len(run):
+            raise ValueError(f"step {run.done} of {len(run)}: train to the end before the test images are read")
+        if done := finished(self.folder, run.recipe):
+            return done
+        best_run = copy.copy(run)
+        if best:
+            best_run.net = copy.deepcopy(run.net)
+            best_run.net.load_state_dict(best["weights"])
+        summary = Summary(
+            run.recipe.epochs, len(run), round(self.seconds, 3), str(run.data.train.images.device),
+            tuple(self.log[-1]["losses"]), self.log[-1]["val_accuracy"], accuracy(run, run.data.test),
+            best.get("epoch"), best.get("val"), accuracy(best_run, run.data.test) if best else None,
+        )  # fmt: skip
+        self._write("summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+        return summary
+
+    def _write(self, name: str, text: str) -> None:
+        checkpoints.write(self.folder / name, text.encode())
+
+    def _write_log(self) -> None:
+        self._write("log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+
+
+def accuracy(run: Run, split: Split) -> float | None:
+    """Percent right of a run's network on a split; None where there are no images."""
+    return evaluate(run.net, batches(split, MEASURE_BATCH, shuffle=False)) if len(split) else None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for one process at a time; a process that is killed lets go of it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"{folder} is in use by another process: wait for it, or choose another folder") from error
+    except OSError as error:
+        raise ValueError(f"can't write to {folder} ({error.strerror}): choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[list[int]]:
+    """Ctrl-C appends to a list instead of stopping in the middle of a step; the second one stops at once."""
+    asked: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, _: (asked.append(number), signal.signal(number, before)))
+    except ValueError:  # not the main thread, which alone gets a Ctrl-C
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
