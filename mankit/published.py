@@ -155,7 +155,7 @@ _LAB16 = {"network": "lab16", "batch": 100, "lr": 0.1, "augment": False}
 _QUICK: dict[str, dict[str, object]] = {
     "cifar10": {**_LAB16, "data": "glyphs", "data_options": {}, "epochs": 5},
     "svhn": {**_LAB16, "data": "digits", "data_options": {}, "epochs": 8},
-    "stl10": {**_LAB16, "data": "glyphs", "data_options": {"size": 24, "train_size": 1000}, "epochs": 8},
+    "stl10": {**_LAB16, "data": "glyphs", "data_options": {"train_size": 1500}, "epochs": 12},
     "folder:imagenet": {
         **_LAB16, "network": "resnet18", "data": "digits", "data_options": {"size": 32}, "epochs": 3,
     },
