@@ -5,9 +5,11 @@ On one machine, on the CPU with one thread, the same recipe gives the same numbe
 
 from __future__ import annotations
 
+import difflib
+import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -32,6 +34,7 @@ class Recipe:
         per_step: the learning rate moves at every step instead of every epoch (as published).
         augment: the data set's usual random crop and flip. seed: of the weights, the data and their order.
         bf16, per_block (an optimizer for each block), ema_update, compile: see `mankit.training.train`.
+        at, balance: where to cut, instead of K blocks of as many units each: see `mankit.cut`.
     Raises: ValueError for numbers that don't fit.
     """
 
@@ -55,8 +58,12 @@ class Recipe:
     per_block: bool = False
     ema_update: str = "before"
     compile: bool = False
+    at: tuple[int, ...] | None = None
+    balance: str = "units"
 
     def __post_init__(self) -> None:
+        for each in fields(self):  # lists, which JSON has in place of tuples, become tuples
+            object.__setattr__(self, each.name, _with_tuples(self.__dict__[each.name]))
         for name, value in (("epochs", self.epochs), ("batch", self.batch)):
             if value < 1 or value != int(value):
                 raise ValueError(f"{name}={value}: choose a whole number from 1 up")
@@ -64,6 +71,46 @@ class Recipe:
             raise ValueError(f"lr={self.lr}: choose a learning rate above 0 (the lab's is 0.1)")
         if self.ema_update not in ("before", "after"):
             raise ValueError(f"ema_update='{self.ema_update}': choose 'before' (as published) or 'after'")
+        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"momentum={self.momentum}, weight_decay={self.weight_decay}: choose a momentum of at least 0 "
+                "and below 1, and a weight decay of at least 0"
+            )
+        if self.balance not in ("units", "memory"):
+            raise ValueError(f"balance='{self.balance}': choose 'units' or 'memory'")
+        if self.at is not None and len(self.at) != self.K - 1:
+            raise ValueError(f"at={self.at} makes {len(self.at) + 1} blocks, but K={self.K}: give K - 1 places to cut")
+
+    def to_json(self) -> str:
+        """The recipe as JSON, a field a line. Raises ValueError where an option is nothing that JSON knows."""
+        try:
+            lines = [f'  "{name}": {json.dumps(value, allow_nan=False)}' for name, value in asdict(self).items()]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"this recipe can't be written as JSON: {error}; use numbers, text and lists") from error
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The recipe that `to_json` wrote; fields left out keep their defaults.
+
+        Raises: ValueError for text that isn't JSON, a field that doesn't exist, a wrong type or value.
+        """
+        try:
+            values = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"this recipe isn't JSON: {error}; see `mankit recipes NAME --json` for one") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"a recipe is {{...}} in JSON, not {text.strip()[:20]}: see `mankit recipes NAME --json`")
+        kinds = {each.name: each.type for each in fields(cls)}
+        for name, value in values.items():
+            if name not in kinds:
+                near = difflib.get_close_matches(name, kinds, n=1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise ValueError(f"a recipe has no field '{name}': {hint}choose from {', '.join(kinds)}")
+            fits, what = _KINDS[kinds[name]]
+            if not fits(value):
+                raise ValueError(f"{name}={json.dumps(value)[:40]}: give {what}")
+        return cls(**values)
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""
@@ -92,7 +139,9 @@ class Recipe:
                 layers,
                 classifier,
                 self.rule,
-                1 if self.rule == "bp" else self.K,
+                1 if self.rule == "bp" else None if self.at else self.K,
+                at=None if self.rule == "bp" else self.at or None,
+                balance=self.balance,
                 image_shape=image_shape,
                 normalize=Normalize(data.mean, data.std),
                 **self.options,
@@ -109,6 +158,31 @@ class Recipe:
             schedule=cosine(self.lr, self.epochs, steps, self.warmup, min(0.01, self.lr), self.per_step),
             total=self.epochs * steps,
         )
+
+
+def _with_tuples(value: object) -> object:
+    """Lists as tuples, all the way down (copies, so that a frozen recipe shares them with nobody)."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(each) for name, each in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int  # True is an int too, and no number of blocks
+
+
+def _are_whole(value: object) -> bool:
+    return value is None or isinstance(value, list) and all(map(_is_whole, value))
+
+
+_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {  # a field's annotation: does a value from JSON fit?
+    "str": (lambda value: isinstance(value, str), "text"),
+    "int": (_is_whole, "a whole number"),
+    "float": (lambda value: type(value) in (int, float), "a number"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "dict[str, object]": (lambda value: isinstance(value, dict), "names with values, as in {\"decay\": 0.995}"),
+    "tuple[int, ...] | None": (_are_whole, "a list of whole numbers, or null"),
+}
 
 
 @dataclass

@@ -1,66 +1,236 @@
-"""Train runs side by side, and what is left after a run: a table with a row for each block."""
+"""A run kept in a folder: kill it anywhere and start it again, and it goes on.
+
+    summary = train_in("runs/dgl", Recipe(rule="dgl"))   # the same call again: goes on, or reads the summary
+
+The folder holds recipe.json, environment.json, log.jsonl (an object for each epoch), checkpoint.pt (with the weights
+of the best epoch on the validation images) and, at the end, summary.json. On the CPU the weights of a run that
+was interrupted are equal bit for bit to those of one that wasn't.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 
-import pandas as pd
 import torch
-from tqdm import tqdm
+from filelock import FileLock, Timeout
+from torch import Tensor
 
-from .data import batches
-from .measure import block_accuracy, probe_accuracy, saved_bytes
-from .recipes import Run
+from . import checkpoints
+from .data import Data, Split, batches
+from .measure import evaluate
+from .recipes import Recipe, Run
+from .records import Summary, environment, finished
+from .training import Step
 
 MEASURE_BATCH = 500  # images at once where nothing is trained
 
 
-def train_all(runs: Iterable[Run], after_epoch: Callable[[Run, int], None] | None = None) -> None:
-    """Train runs to their end under one progress bar, on a CPU two at a time (one on each of two cores).
+def train_in(
+    folder: str | Path,
+    recipe: Recipe,
+    data: Data | None = None,
+    device: str = "auto",
+    on_epoch: Callable[[dict[str, object]], None] | None = None,
+) -> Summary:
+    """Train a recipe in a folder, or go on where it stopped; a finished run is only read.
 
-    Each run stays strictly sequential, so its numbers are those it has alone. after_epoch(run, epoch), with
-    epoch from 1, is called after each pass over the training images, for instance to measure.
-    Call `torch.set_num_threads(1)` first: runs that share the cores get in each other's way otherwise.
+    on_epoch: called with the log's row after each epoch.
+    Raises: ValueError as `open_run`; KeyboardInterrupt after a Ctrl-C, when the run is saved.
     """
-    runs = list(runs)
-    on_cpu = all(not run.data.train.images.is_cuda for run in runs)
-    workers = min(2, os.cpu_count() or 1) if on_cpu else 1
-    with tqdm(total=sum(len(run) for run in runs), unit="step", leave=False) as bar:
+    if done := finished(folder, recipe):
+        return done
+    with open_run(folder, recipe, data, device) as kept:
+        for _ in kept:
+            if on_epoch and kept.run.done % kept.run.steps_per_epoch == 0:
+                on_epoch(kept.log[-1])
+        return kept.finish()
 
-        def train(run: Run) -> None:
+
+@contextlib.contextmanager
+def open_run(
+    folder: str | Path,
+    recipe: Recipe,
+    data: Data | None = None,
+    device: str = "auto",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    every: float = 600,
+) -> Iterator[KeptRun]:
+    """A run in a folder, ready to train on from where it stopped: `with open_run(...) as kept: for step in kept: ...`
+
+    data, or where to load it: device, root, download. every: seconds between checkpoints inside a long epoch.
+    Raises: ValueError if the folder holds another recipe's run, can't be written, is in use, or is damaged.
+    """
+    folder = Path(folder)
+    with _locked(folder), torch.random.fork_rng(devices=[]):
+        finished(folder, recipe)
+        run = recipe.prepare(data or recipe.load_data(root, device, download))
+        torch.default_generator.manual_seed(recipe.seed)
+        kept = KeptRun(folder, run, every)
+        kept.resume()
+        yield kept
+
+
+class KeptRun:
+    """A run and its folder. Iterate to train; then `finish()`. `run.net` may be measured at any time."""
+
+    def __init__(self, folder: Path, run: Run, every: float = 600) -> None:
+        self.folder, self.run, self.every = folder, run, every
+        self.log: list[dict[str, object]] = []  # a row for each finished epoch
+        self.best: dict[str, object] = {}  # epoch, val (percent) and weights of the best epoch on validation
+        self.seconds = 0.0
+        self._losses: Tensor | None = None  # their sum over this epoch's steps, (K,)
+        self._saved_at = 0  # step
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def resume(self) -> None:
+        """Bring everything to where the last checkpoint was, and the folder's other files with it."""
+        run, state = self.run, checkpoints.load(self.folder)
+        if state:
+            try:
+                run.net.load_state_dict(state["net"])
+                for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+                    optimizer.load_state_dict(saved)
+                self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
+                self._losses = None if state["losses"] is None else state["losses"].to(run.data.train.images.device)
+                torch.set_rng_state(state["rng"])
+                run.done = self._saved_at = state["done"]
+            except (RuntimeError, KeyError, ValueError) as error:
+                file = self.folder / checkpoints.NAME
+                raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
+        self._write("recipe.json", run.recipe.to_json())
+        self._write("environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
+        self._write_log()  # an epoch that was logged after the checkpoint will come again
+
+    @property
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        one_or_more = self.run.optimizer
+        return one_or_more if isinstance(one_or_more, list) else [one_or_more]
+
+    def __iter__(self) -> Iterator[Step]:
+        """Train on, saving at the end of each epoch. Ctrl-C saves after the step and raises KeyboardInterrupt."""
+        run, begun, before = self.run, time.perf_counter(), self.seconds
+        last_save = begun
+        with _ctrl_c_waits() as asked:
             for step in run:
-                bar.update()
-                epoch, rest = divmod(step.index + 1, run.steps_per_epoch)
-                if after_epoch and rest == 0:
-                    after_epoch(run, epoch)
+                self._losses = step.losses if self._losses is None else self._losses + step.losses
+                self.seconds = before + time.perf_counter() - begun
+                if run.done % run.steps_per_epoch == 0:
+                    self._end_epoch(step)
+                elif time.perf_counter() - last_save >= self.every:
+                    self.save()
+                last_save = time.perf_counter() if self._saved_at == run.done else last_save
+                yield step
+                if asked:
+                    self.save()
+                    raise KeyboardInterrupt(
+                        f"stopped at step {run.done} of {len(run)}, saved in {self.folder}: start it again to go on"
+                    )
 
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(train, runs))  # list: an exception in a run is raised here
+    def _end_epoch(self, step: Step) -> None:
+        run = self.run
+        epoch = run.done // run.steps_per_epoch
+        losses = (self._losses / run.steps_per_epoch).tolist()  # waits for the device
+        for block, loss in enumerate(losses, start=1):
+            if not math.isfinite(loss):
+                raise ValueError(f"block {block} has loss {loss} in epoch {epoch}: choose lr below {run.recipe.lr}")
+        val = accuracy(run, run.data.val)
+        if val is not None and val > self.best.get("val", -1):
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in run.net.state_dict().items()}
+            self.best = {"epoch": epoch, "val": val, "weights": weights}
+        self.log.append({
+            "epoch": epoch, "step": run.done, "lr": step.lr, "losses": losses, "val_accuracy": val,
+            "seconds": round(self.seconds, 3),
+        })  # fmt: skip
+        self._losses = None
+        self._write_log()
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one. Raises: ValueError where it can't be written."""
+        if self._saved_at == self.run.done:
+            return
+        checkpoints.save(self.folder, {
+            "done": self.run.done, "net": self.run.net.state_dict(), "log": self.log, "best": self.best,
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers], "losses": self._losses,
+            "rng": torch.get_rng_state(), "seconds": self.seconds,
+        })  # fmt: skip
+        self._saved_at = self.run.done
+
+    def finish(self) -> Summary:
+        """Read the test images, with the last weights and the best on validation; keep and return the summary.
+
+        Raises: ValueError before the last step.
+        """
+        run, best = self.run, self.best
+        if run.done < len(run):
+            raise ValueError(f"step {run.done} of {len(run)}: train to the end before the test images are read")
+        if done := finished(self.folder, run.recipe):
+            return done
+        best_run = copy.copy(run)
+        if best:
+            best_run.net = copy.deepcopy(run.net)
+            best_run.net.load_state_dict(best["weights"])
+        summary = Summary(
+            run.recipe.epochs, len(run), round(self.seconds, 3), str(run.data.train.images.device),
+            tuple(self.log[-1]["losses"]), self.log[-1]["val_accuracy"], accuracy(run, run.data.test),
+            best.get("epoch"), best.get("val"), accuracy(best_run, run.data.test) if best else None,
+        )  # fmt: skip
+        self._write("summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+        return summary
+
+    def _write(self, name: str, text: str) -> None:
+        checkpoints.write(self.folder / name, text.encode())
+
+    def _write_log(self) -> None:
+        self._write("log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
 
 
-def block_table(run: Run) -> pd.DataFrame:
-    """Measure every block on the test images: one row per block.
+def accuracy(run: Run, split: Split) -> float | None:
+    """Percent right of a run's network on a split; None where there are no images."""
+    return evaluate(run.net, batches(split, MEASURE_BATCH, shuffle=False)) if len(split) else None
 
-    Columns: block (1..K); own_head, percent right of the block's own head (empty where it has none);
-    linear_probe, percent right of a closed-form probe on the block's pooled features, fitted on the training
-    images; saved_mib, MiB kept for the backward pass of one batch (in back-propagation all blocks at once).
-    """
-    data, net = run.data, run.measured_net
-    train_split, test_split = (
-        lambda split=split: batches(split, MEASURE_BATCH, shuffle=False) for split in (data.train, data.test)
-    )
-    x, y = next(batches(data.train, run.recipe.batch, seed=run.recipe.seed))
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=run.recipe.bf16):
-        saved = saved_bytes(run.net, x, y)
-    if len(saved) < net.K:  # back-propagation: one sum for all its blocks
-        saved = [float("nan")] * (net.K - 1) + saved
-    return pd.DataFrame(
-        {
-            "block": range(1, net.K + 1),
-            "own_head": block_accuracy(net, test_split()),
-            "linear_probe": probe_accuracy(net, train_split(), test_split()),
-            "saved_mib": [b / 2**20 for b in saved],
-        }
-    )
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for one process at a time; a process that is killed lets go of it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"{folder} is in use by another process: wait for it, or choose another folder") from error
+    except OSError as error:
+        raise ValueError(f"can't write to {folder} ({error.strerror}): choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[list[int]]:
+    """Ctrl-C appends to a list instead of stopping in the middle of a step; the second one stops at once."""
+    asked: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, _: (asked.append(number), signal.signal(number, before)))
+    except ValueError:  # not the main thread, which alone gets a Ctrl-C
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+

@@ -1,8 +1,13 @@
-"""Shared by all tests: one thread (numbers and times repeat), and small nets and batches."""
+"""Shared by all tests: one thread (numbers and times repeat), small nets, batches and data sets, and the command."""
+
+import sys
+from types import SimpleNamespace
 
 import pytest
+import small_files
 import torch
 
+from mankit.__main__ import main
 from mankit.networks import small_resnet
 from mankit.rules import local_net
 
@@ -30,3 +35,37 @@ def make_batch():
         return torch.rand(n, 3, 8, 8, generator=g, dtype=dtype), torch.randint(4, (n,), generator=g)
 
     return make
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    return small_files.write_cifar10(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def svhn(tmp_path, monkeypatch):
+    return small_files.write_svhn(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def stl10(tmp_path, monkeypatch):
+    return small_files.write_stl10(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return small_files.write_folder(tmp_path)
+
+
+@pytest.fixture
+def mankit(monkeypatch, capfd):
+    """`mankit('train', '--K', 3)` -> code, out, err: as the command would leave them."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["mankit", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+
+    return call

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mankit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A part of mankit, and the parts that it may import. `measure` and `lab` are folders, and one part each.
+# A part of mankit, and the parts that it may import. `measure`, `lab` and `commands` are folders, and one part each.
 ARROWS = {
     "networks": set(),
     "losses": set(),
@@ -25,13 +25,22 @@ ARROWS = {
     "sources": {"glyphs"},
     "data": {"sources"},
     "recipes": {"networks", "rules", "data", "training", "blocks"},
-    "runs": {"recipes", "training", "measure", "data"},
+    "published": {"recipes"},
+    "estimate": {"recipes"},
+    "checkpoints": set(),
+    "records": {"recipes"},
+    "runs": {"checkpoints", "data", "measure", "recipes", "records", "training"},
+    "tables": {"recipes", "measure", "data"},
     "bench": {"blocks", "measure", "networks", "rules", "training"},
     "sweep": {"lab", "notebooks"},
-    "commands": {"bench", "lab", "recipes", "sweep"},
-    "__main__": {"commands", "recipes", "runs", "rules", "notebooks"},
+    "commands": {"bench", "estimate", "lab", "notebooks", "published", "recipes", "records", "rules", "runs", "sweep",
+        "tables",
+    },  # fmt: skip
+    "__main__": {"commands"},
     # what a reader gets from `import mankit`
-    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "rules", "runs", "training"},
+    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "records", "rules", "runs",
+        "tables", "training",
+    },  # fmt: skip
 }
 
 
@@ -188,6 +197,6 @@ def test_public_names_have_docstrings_and_types(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_function_is_long(file):
     lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions(parse(file))}
-    if part_of(file) == "__main__":
+    if file.name == "train.py":
         lengths.pop("train")  # most of it is the list of the command's options
     assert all(length <= 60 for length in lengths.values()), {n: k for n, k in lengths.items() if k > 60}

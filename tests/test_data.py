@@ -1,7 +1,6 @@
 """Data sets, their splits, augmentation, batches. Loaders read small files in the real formats."""
 import hashlib
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small_files import gen, noise
 from torch.nn.functional import pad as torch_pad
 
 from mankit import glyphs
@@ -29,14 +29,6 @@ from mankit.data import (
 )
 
 REAL = Path(os.environ.get("MANKIT_DATA", "no MANKIT_DATA"))
-
-
-def gen(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(n, size=8, seed=0):
-    return torch.randint(256, (n, 3, size, size), generator=gen(seed), dtype=torch.uint8)
 
 
 def numbered(n, size=8):
@@ -310,30 +302,6 @@ def test_impossible_batches_are_refused_at_the_call(bad):
 
 # ---- the real sets' formats, in small
 
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def cifar(tmp_path, monkeypatch):
-    """Six CIFAR-10 batches of 20 images each, and the class names, as python pickles."""
-    from torchvision.datasets import CIFAR10
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-    images = {name: noise(20, 32, seed) for seed, name in enumerate(names)}
-    for name in names:
-        content = {"data": images[name].numpy().reshape(20, 3072), "labels": [i % 10 for i in range(20)]}
-        (folder / name).write_bytes(pickle.dumps(content))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class {i}" for i in range(10)]}))
-    sums = [[name, md5(folder / name)] for name in names]
-    monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
-    monkeypatch.setattr(CIFAR10, "test_list", sums[5:])
-    meta = {"filename": "batches.meta", "key": "label_names", "md5": md5(folder / "batches.meta")}
-    monkeypatch.setattr(CIFAR10, "meta", meta)
-    return tmp_path, images
-
-
 def test_cifar10(cifar, monkeypatch):
     root, images = cifar
     data = load("cifar10", root)
@@ -382,59 +350,26 @@ def test_a_download_replaces_a_damaged_file_with_a_warning_and_fails_clearly(cif
         load("cifar10", root, download=True)
 
 
-def test_svhn(tmp_path, monkeypatch):
-    from scipy.io import savemat
-    from torchvision.datasets import SVHN
-    listed = {}
-    for seed, (part, n) in enumerate((("train", 40), ("test", 20))):
-        images = noise(n, 32, seed).permute(2, 3, 1, 0).numpy()  # height, width, channel, image
-        path = tmp_path / f"{part}_32x32.mat"
-        labels = (np.arange(n) % 10 + 1).astype(np.uint8)  # in the file, 10 stands for 0
-        savemat(path, {"X": images, "y": labels[:, None]})
-        listed[part] = ["", path.name, md5(path)]
-    monkeypatch.setattr(SVHN, "split_list", listed)
-    data = load("svhn", tmp_path, val_size=10)
+def test_svhn(svhn):
+    data = load("svhn", svhn, val_size=10)
     assert [len(s) for s in (data.train, data.val, data.test)] == [30, 10, 20]
     assert torch.equal(data.test.images, noise(20, 32, 1))
     assert data.test.labels.tolist() == [*range(1, 10), 0] * 2
     assert data.augment == Augment(2, "constant", False)
-    (tmp_path / "test_32x32.mat").unlink()
+    (svhn / "test_32x32.mat").unlink()
     with pytest.raises(ValueError, match="svhn.*missing: test_32x32.mat"):
-        load("svhn", tmp_path)
+        load("svhn", svhn)
 
 
-def test_stl10(tmp_path, monkeypatch):
-    from torchvision.datasets import STL10
-    folder = tmp_path / "stl10_binary"
-    folder.mkdir()
-    for part, n in (("train", 20), ("test", 10), ("unlabeled", 2)):
-        noise(n, 96, n).transpose(2, 3).numpy().tofile(folder / f"{part}_X.bin")  # column by column
-        (np.arange(n) % 10 + 1).astype(np.uint8).tofile(folder / f"{part}_y.bin")
-    names = ["train_X.bin", "train_y.bin", "unlabeled_X.bin", "test_X.bin", "test_y.bin"]
-    sums = [[name, md5(folder / name)] for name in names]
-    monkeypatch.setattr(STL10, "train_list", sums[:3])
-    monkeypatch.setattr(STL10, "test_list", sums[3:])
-    data = load("stl10", tmp_path)
+def test_stl10(stl10):
+    data = load("stl10", stl10)
     assert [len(s) for s in (data.train, data.val, data.test)] == [18, 2, 10]
     assert torch.equal(data.test.images, noise(10, 96, 10)) and data.test.labels.tolist() == list(range(10))
     assert data.augment == Augment(4, "constant", True) and data.classes[7] == "monkey"
-    assert load("stl10", tmp_path, size=32).test.images.shape == (10, 3, 32, 32)
+    assert load("stl10", stl10, size=32).test.images.shape == (10, 3, 32, 32)
 
 
 # ---- folders of images
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes: red and blue, as PNG and JPEG, 4 + 4 for training, 2 + 2 for val, one of them grey."""
-    for part, n in (("train", 4), ("val", 2)):
-        for name, colour in (("red", (250, 0, 0)), ("blue", (0, 0, 250))):
-            (tmp_path / part / name).mkdir(parents=True)
-            for i in range(n):
-                path = tmp_path / part / name / f"{i}.{'png' if i % 2 else 'jpg'}"
-                Image.new("RGB", (40 + i, 30), colour).save(path)
-    Image.new("L", (20, 20), 100).save(tmp_path / "train" / "red" / "0.jpg")
-    return tmp_path
-
 
 def test_folder(folder, monkeypatch):
     data = load("folder", folder)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mankit.recipes import LAB, Recipe, pick_device
-from mankit.runs import block_table
 from mankit.sources import Augment
+from mankit.tables import block_table
 
 TINY = Recipe(
     rule="man", K=3, options={"head": "0c1f", "decay": 0.9}, widths=(4, 6, 8), epochs=1, batch=20,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from mankit.networks import small_resnet
+from mankit.networks import build_network, small_resnet
 from mankit.rules import local_net
 from mankit.training import cosine, local_step, make_optimizer, train
 
@@ -237,3 +237,15 @@ def test_bad_settings_are_one_clear_line(make_net, make_batch):
         cosine(0.1, 0, 10)
     with pytest.raises(ValueError, match="would be 0"):
         cosine(0.1, 1, 10, warmup=0)
+
+
+@pytest.mark.parametrize("size, layout", [(48, torch.channels_last), (64, torch.contiguous_format)])
+def test_layout_that_crashes_is_left_out(size, layout):
+    """oneDNN's issue 6035: the lab's shortcuts have 8 channels and stride 2, which large images don't survive."""
+    torch.manual_seed(0)
+    layers, classifier = build_network("lab")
+    net = local_net(layers, classifier, "dgl", 3, image_shape=(3, size, size), head="0c1f")
+    batches = [(torch.rand(6, 3, size, size), torch.arange(6)) for _ in range(5)]
+    assert len(list(train(net, make_optimizer(net), batches))) == 5
+    weight = net.blocks[0][1].conv1.weight
+    assert weight.is_contiguous(memory_format=layout)

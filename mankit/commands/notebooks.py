@@ -1,0 +1,87 @@
+"""The commands that open, execute and hand out notebooks: lab, run, student."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .inputs import check_notebook, first_line, known_parameters, parameters, writable
+
+OPTION = typer.Option
+
+
+def lab(
+    notebook: Annotated[Path | None, typer.Argument(help="What to open (default: the tour).")] = None,
+    browser: Annotated[bool, OPTION(help="Open a browser window.")] = True,
+) -> None:
+    """Open JupyterLab on the tour. Example: mankit lab"""
+    path = notebook or Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
+    if not path.exists():
+        raise ValueError(f"no notebook {path}: run this in mankit's folder, or name a notebook")
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is JupyterLab's business: it asks, then closes its kernels
+    command = [sys.executable, "-m", "jupyterlab", str(path.resolve())]
+    command += [] if browser else ["--no-browser"]
+    if sys.platform != "win32" and os.geteuid() == 0:  # in a container one often is root, and JupyterLab would refuse
+        command += ["--allow-root"]
+    raise typer.Exit(subprocess.call(command))
+
+
+def run(
+    notebook: Annotated[Path, typer.Argument(help="The notebook to execute.")],
+    parameter: Annotated[
+        list[str] | None, OPTION("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    out: Annotated[Path, OPTION("-o", "--out", help="Folder for the executed copy.")] = Path("runs"),
+    save: Annotated[bool, OPTION("--save", help="For authors: keep the outputs in the notebook itself.")] = False,
+) -> None:
+    """Execute a notebook with other parameters. Example: mankit run notebooks/00_tour.ipynb -p K 4 -p decay 0.99
+
+    The executed copy has its parameters in its name. Exit code 1: a cell failed (the copy shows which).
+    """
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from .. import notebooks
+
+    values = parameters(parameter or [], known_parameters(notebook))
+    tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
+    target = writable(out) / f"{notebook.stem}{tail}.ipynb"
+    if save and values:
+        raise ValueError("--save and -p: a notebook is kept with the parameters that stand in it; leave out -p")
+    try:
+        notebooks.execute(notebook, target, values)
+    except PapermillExecutionError as error:
+        raise _failed(f"cell {error.exec_count} failed: {error.ename}: {error.evalue}", target) from None
+    except DeadKernelError as error:
+        raise _failed(f"{error} (out of memory?)", target) from None
+    if save:
+        notebooks.save(target, notebook)
+    print(notebook if save else target)
+
+
+def student(
+    notebook: Annotated[Path, typer.Argument(help="The lesson, with its solutions.")],
+    out: Annotated[Path, OPTION("-o", "--out", help="Folder for the student's version.")] = Path("runs/student"),
+) -> None:
+    """Write a lesson without solutions, outputs and teacher's notes. Example: mankit student notebooks/02_dgl.ipynb"""
+    import nbformat
+
+    from ..notebooks import student_version
+
+    check_notebook(notebook)
+    target = writable(out) / notebook.name
+    if target.resolve() == notebook.resolve():
+        raise ValueError(f"{target} is the lesson itself: choose another folder with -o")
+    nbformat.write(student_version(nbformat.read(notebook, as_version=4)), target)
+    print(target)
+
+
+def _failed(reason: str, copy: Path) -> typer.Exit:
+    print(f"mankit: {first_line(reason)}; see {copy}", file=sys.stderr)
+    return typer.Exit(1)

@@ -1,0 +1,124 @@
+"""What a run's folder says: recipe, log, environment, and the summary of a finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+
+from .recipes import Recipe
+
+CURE = "remove it and start the run again"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is left of a finished run; accuracies in percent, None where there were no validation images.
+
+    The test images are read once, after training: with the weights of the last epoch (`test_last`), and with those
+    of the epoch that was best on the validation images (`test_best_val`), never of the best test epoch.
+    losses: of the blocks, means over the last epoch. seconds: of training and validation, over all starts.
+    """
+
+    epochs: int
+    steps: int
+    seconds: float
+    device: str
+    losses: tuple[float, ...]
+    val_last: float | None
+    test_last: float
+    best_epoch: int | None
+    val_best: float | None
+    test_best_val: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's folder, read: its recipe, the log's rows so far, and the summary if it is finished."""
+
+    recipe: Recipe
+    log: list[dict[str, object]]
+    environment: dict[str, object]
+    summary: Summary | None
+
+
+def read_run(folder: str | Path) -> Record:
+    """Read a run's folder. Raises: ValueError if there is no run in it, or a file of it is damaged."""
+    folder = Path(folder)
+    if not (folder / "recipe.json").is_file():
+        raise ValueError(f"no run in {folder}: it has no recipe.json; look into runs/")
+    return Record(_recipe(folder), _log(folder), _object(folder / "environment.json") or {}, _summary(folder))
+
+
+def _recipe(folder: Path) -> Recipe:
+    try:
+        return Recipe.from_json(_text(folder / "recipe.json"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'recipe.json'}: {error}") from error
+
+
+def _log(folder: Path) -> list[dict[str, object]]:
+    try:
+        return [json.loads(line) for line in _text(folder / "log.jsonl").splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{folder / 'log.jsonl'} is damaged ({error}): the next start of the run mends it") from error
+
+
+def _summary(folder: Path) -> Summary | None:
+    found = _object(folder / "summary.json")
+    try:
+        return Summary(**found | {"losses": tuple(found["losses"])}) if found else None
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{folder / 'summary.json'} is damaged ({error}): {CURE}") from error
+
+
+def _object(file: Path) -> dict[str, object] | None:
+    """What a JSON file holds; None if it isn't there."""
+    try:
+        return json.loads(_text(file) or "null")
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}): {CURE}") from error
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def finished(folder: str | Path, recipe: Recipe) -> Summary | None:
+    """The summary of this recipe's finished run in a folder, else None. Raises: ValueError for another recipe's."""
+    folder = Path(folder)
+    if not (folder / "recipe.json").is_file():
+        return None
+    there, here = asdict(_recipe(folder)), asdict(recipe)
+    if differ := [f"{name} {there[name]} there and {here[name]} here" for name in here if there[name] != here[name]]:
+        raise ValueError(f"{folder} holds another run ({', '.join(differ)}): choose another folder")
+    return _summary(folder)
+
+
+def environment(device: torch.device) -> dict[str, object]:
+    """What a run's numbers may depend on besides its recipe: versions, device, threads, the git revision."""
+    return {
+        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+        "platform": platform.platform(), "threads": torch.get_num_threads(), "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "cores": os.cpu_count(), "git": _git_revision(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }  # fmt: skip
+
+
+def _git_revision() -> str | None:
+    """The commit of this clone of mankit, with -dirty where files were changed; None for an installed package."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
