@@ -1,12 +1,11 @@
 # make lab        open JupyterLab on the tour
 # make test       lint, test the library, execute the tour again and compare
 # make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 15 minutes)
-# make reproduce  run every notebook again, from a fresh kernel, into runs/
+# make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (about 15 minutes)
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .PHONY: lab test test-lessons reproduce clean
 
@@ -21,7 +20,7 @@ test-lessons: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -m lesson
 
 reproduce: $(VENV)/.lab
-	set -e; for notebook in $(NOTEBOOKS); do $(VENV)/bin/mankit run $$notebook -o runs; done
+	$(VENV)/bin/mankit reproduce all --profile quick --jobs 2
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -13,6 +13,7 @@ from .commands.bench import bench
 from .commands.inputs import first_line
 from .commands.notebooks import lab, run, student
 from .commands.recipes import recipes
+from .commands.reproduce import reproduce
 from .commands.sweep import sweep
 from .commands.train import train
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (lab, run, student, train, recipes, sweep, bench):
+for command in (lab, run, student, train, recipes, reproduce, sweep, bench):
     app.command()(command)
 
 

@@ -153,11 +153,11 @@ _SHORT: dict[str, dict[str, object]] = {
 }
 _LAB16 = {"network": "lab16", "batch": 100, "lr": 0.1, "augment": False}
 _QUICK: dict[str, dict[str, object]] = {
-    "cifar10": {**_LAB16, "data": "glyphs", "data_options": {}, "epochs": 5},
-    "svhn": {**_LAB16, "data": "digits", "data_options": {}, "epochs": 8},
-    "stl10": {**_LAB16, "data": "glyphs", "data_options": {"train_size": 1500}, "epochs": 12},
+    "cifar10": {**_LAB16, "data": "glyphs", "data_options": {"train_size": 3000}, "epochs": 5},
+    "svhn": {**_LAB16, "data": "digits", "data_options": {}, "epochs": 6},
+    "stl10": {**_LAB16, "data": "glyphs", "data_options": {"train_size": 1500}, "epochs": 8},
     "folder:imagenet": {
-        **_LAB16, "network": "resnet18", "data": "digits", "data_options": {"size": 32}, "epochs": 3,
+        **_LAB16, "network": "resnet18", "data": "digits", "data_options": {"size": 32, "train_size": 700}, "epochs": 4,
     },
 }  # fmt: skip
 _ESSENTIAL = {  # study: network and the K of the quick and of the short profile

@@ -33,8 +33,9 @@ ARROWS = {
     "tables": {"recipes", "measure", "data"},
     "bench": {"blocks", "measure", "networks", "rules", "training"},
     "sweep": {"lab", "notebooks"},
-    "commands": {"bench", "estimate", "lab", "notebooks", "published", "recipes", "records", "rules", "runs", "sweep",
-        "tables",
+    "reproduce": {"checkpoints", "published", "recipes", "records", "runs"},
+    "commands": {"bench", "estimate", "lab", "notebooks", "published", "recipes", "records", "reproduce", "rules",
+        "runs", "sweep", "tables",
     },  # fmt: skip
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
