@@ -86,12 +86,12 @@ def report(executed: list[Path], target: Path) -> None:
     from nbconvert import HTMLExporter  # here, as it takes a second
 
     cells = [cell for path in executed for cell in nbformat.read(path, as_version=4).cells]
-    page = nbformat.v4.new_notebook(cells=copy.deepcopy(cells))
-    for number, cell in enumerate(page.cells):
+    for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"  # the notebooks have some in common
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):  # the picture alone: plotly's own needs a connection
                 output.data.pop("application/vnd.plotly.v1+json", None)
+    page = nbformat.v4.new_notebook(cells=cells)
     exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
     html, _ = exporter.from_notebook_node(page, resources={"metadata": {"name": "mankit: reproductions"}})
     target.write_text(html, encoding="utf-8")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +74,18 @@ def train_study(
     todo = [job for job in planned if not _is_finished(job)]
     spawn = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
     with ProcessPoolExecutor(jobs, spawn, initializer=_quiet) as pool:
-        running = {pool.submit(_train, str(job.folder), job.recipe.to_json(), device, root): job for job in todo}
+        running: dict[Future, Job] = {}
         try:
-            _wait(running, planned)
+            for _ in _ticks(planned):
+                _collect(running)
+                while todo and len(running) < jobs:  # no more than can run: what waits in the pool can't be stopped
+                    job = todo.pop(0)
+                    running[_submit(pool, job, device, root)] = job
+                if not running:
+                    break
         except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
+            _stop(running)
             raise
-    for future, job in running.items():
-        if error := future.exception():
-            _note_failure(job.folder, error)
     return read_study(study, profile, seeds, out, lr)
 
 
@@ -168,16 +172,38 @@ def _quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a worker that waits; one that trains saves first, see `runs`
 
 
-def _wait(running: dict[Future, Job], planned: Sequence[Job]) -> None:
-    """Show the epochs that are done until every run has ended."""
-    total = sum(job.recipe.epochs for job in planned)
-    with tqdm(total=total, unit="epoch", smoothing=0.1, leave=False) as bar:
+def _submit(pool: ProcessPoolExecutor, job: Job, device: str, root: str | Path | None) -> Future:
+    try:
+        return pool.submit(_train, str(job.folder), job.recipe.to_json(), device, root)
+    except BrokenExecutor as error:  # a worker was killed, and with it the pool
+        failed: Future = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _collect(running: dict[Future, Job]) -> None:
+    """Take out what has ended, and note why it failed."""
+    for future in [future for future in running if future.done()]:
+        job = running.pop(future)
+        if error := future.exception():
+            _note_failure(job.folder, error)
+
+
+def _ticks(planned: Sequence[Job]) -> Iterator[None]:
+    """Twice a second, with a bar of the epochs that are done."""
+    with tqdm(total=sum(job.recipe.epochs for job in planned), unit="epoch", smoothing=0.1, leave=False) as bar:
         while True:
-            ended = all(future.done() for future in running)
             bar.update(sum(_epochs(job) for job in planned) - bar.n)
-            if ended:
-                return
+            yield
             time.sleep(0.5)
+
+
+def _stop(running: dict[Future, Job]) -> None:
+    """Have the workers save and end: again and again, since one that still loads its data doesn't listen yet."""
+    while not all(future.done() for future in running):
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGINT)
+        time.sleep(0.5)
 
 
 def _epochs(job: Job) -> int:
