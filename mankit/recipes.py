@@ -96,7 +96,7 @@ class Recipe:
         """
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"this recipe isn't JSON: {error}; see `mankit recipes NAME --json` for one") from error
         if not isinstance(values, dict):
             raise ValueError(f"a recipe is {{...}} in JSON, not {text.strip()[:20]}: see `mankit recipes NAME --json`")
