@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from .data import Data, batches, load, steps_per_epoch
 from .networks import Normalize, build_network
 from .rules import local_net
 from .training import Schedule, Step, cosine, make_optimizer, train
+
+SEEDING = threading.Lock()
+"""Held while torch's one random generator is set, or draws weights: runs in several threads share it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Recipe:
         """
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"this recipe isn't JSON: {error}; see `mankit recipes NAME --json` for one") from error
         if not isinstance(values, dict):
             raise ValueError(f"a recipe is {{...}} in JSON, not {text.strip()[:20]}: see `mankit recipes NAME --json`")
@@ -132,7 +136,7 @@ class Recipe:
         if device != "auto" and torch.device(pick_device(device)).type != there.type:
             raise ValueError(f"device='{device}', but the data lies on {there}: load it there, or leave device out")
         image_shape = tuple(data.train.images.shape[1:])
-        with torch.random.fork_rng(devices=[]):  # the seed rules these weights, and nothing outside
+        with SEEDING, torch.random.fork_rng(devices=[]):  # the seed rules these weights, and nothing outside
             torch.default_generator.manual_seed(self.seed)
             layers, classifier = build_network(self.network, len(data.classes), self.widths)
             net = local_net(

@@ -26,7 +26,7 @@ from torch import Tensor
 from . import checkpoints
 from .data import Data, Split, batches
 from .measure import evaluate
-from .recipes import Recipe, Run
+from .recipes import SEEDING, Recipe, Run
 from .records import Summary, environment, finished
 from .training import Step
 
@@ -71,13 +71,11 @@ def open_run(
     Raises: ValueError if the folder holds another recipe's run, can't be written, is in use, or is damaged.
     """
     folder = Path(folder)
-    with _locked(folder), torch.random.fork_rng(devices=[]):
+    with _locked(folder):
         finished(folder, recipe)
-        run = recipe.prepare(data or recipe.load_data(root, device, download))
-        torch.default_generator.manual_seed(recipe.seed)
-        kept = KeptRun(folder, run, every)
-        kept.resume()
-        yield kept
+        kept = KeptRun(folder, recipe.prepare(data or recipe.load_data(root, device, download)), every)
+        with _random_numbers(recipe.seed, kept.resume()):
+            yield kept
 
 
 class KeptRun:
@@ -94,8 +92,8 @@ class KeptRun:
     def __len__(self) -> int:
         return len(self.run)
 
-    def resume(self) -> None:
-        """Bring everything to where the last checkpoint was, and the folder's other files with it."""
+    def resume(self) -> Tensor | None:
+        """Bring everything to where the last checkpoint was. Returns the state of torch's random numbers there."""
         run, state = self.run, checkpoints.load(self.folder)
         if state:
             try:
@@ -104,7 +102,6 @@ class KeptRun:
                     optimizer.load_state_dict(saved)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
                 self._losses = None if state["losses"] is None else state["losses"].to(run.data.train.images.device)
-                torch.set_rng_state(state["rng"])
                 run.done = self._saved_at = state["done"]
             except (RuntimeError, KeyError, ValueError) as error:
                 file = self.folder / checkpoints.NAME
@@ -112,6 +109,7 @@ class KeptRun:
         self._write("recipe.json", run.recipe.to_json())
         self._write("environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
         self._write_log()  # an epoch that was logged after the checkpoint will come again
+        return state["rng"] if state else None
 
     @property
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -217,6 +215,21 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _random_numbers(seed: int, state: Tensor | None) -> Iterator[None]:
+    """Torch's random numbers from a seed or state, for rules that draw some, and afterwards as they were."""
+    with SEEDING:
+        before = torch.get_rng_state()
+        torch.default_generator.manual_seed(seed)
+        if state is not None:
+            torch.set_rng_state(state)
+    try:
+        yield
+    finally:
+        with SEEDING:
+            torch.set_rng_state(before)
 
 
 @contextlib.contextmanager

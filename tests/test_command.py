@@ -13,7 +13,8 @@ import papermill
 import pytest
 import torch
 
-from mankit.recipes import Run
+from mankit.published import cell, with_profile
+from mankit.recipes import Recipe, Run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("train", "--train-size", 200, "--epochs", 1, "--device", "cpu")
@@ -186,6 +187,98 @@ def test_ctrl_c_in_a_real_process():
     assert b"stopped at step" in err and b"Traceback" not in err
 
 
+# --- recipes ---
+
+
+def test_recipes_lists_names_blocks_times_and_published_values(mankit):
+    header, *rows, note = mankit("recipes", "cifar10").out.splitlines()
+    assert header.split() == ["recipe", "blocks", "expected", "published"] and len(rows) == 65
+    row = next(row for row in rows if row.startswith("cifar10/resnet32/dgl/K16 "))
+    assert re.split(r"\s{2,}", row)[1:] == ["15", "~8 min", "test error 14.08 % (MAN), test error 16.21 % (InfoPro)"]
+    assert next(row for row in rows if row.startswith("cifar10/resnet32/dgl-man/K2 ")).endswith(" -")
+    assert "an estimate, for one large GPU, profile paper" in note
+    assert len(mankit("recipes").out.splitlines()) == 167 + 2
+    quick = mankit("recipes", "imagenet", "--profile", "quick").out.splitlines()
+    assert len(quick) == 13 + 2 and "one CPU core, profile quick" in quick[-1]
+
+
+def test_one_recipe_is_described_or_printed_as_json(mankit):
+    name = "controls/resnet32/bias-only/K16"
+    text = mankit("recipes", name).out
+    assert "K=16 (15 blocks are built)" in text and "published: not found, or not reported" in text
+    assert "published: test error 9.11 % (MAN)" in mankit("recipes", "controls/resnet32/both/K16").out
+    assert Recipe.from_json(mankit("recipes", name, "--json").out) == cell(name).recipe
+    quick = mankit("recipes", name, "--json", "--profile", "quick").out
+    assert Recipe.from_json(quick) == with_profile(cell(name).recipe, "quick")
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        (["cifar"], ["study='cifar'", "did you mean 'cifar10'"]),
+        (["cifar10/resnet32/dgl/K15"], ["no recipe", "did you mean cifar10/resnet32/dgl/K16"]),
+        (["--json"], ["name it"]),
+        (["cifar10", "--json"], ["name it"]),
+        (["cifar10", "--profile", "fast"], ["profile='fast'", "quick, short, paper"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_recipes_bad_input_is_one_line(mankit, words, fragments):
+    check_one_line(mankit("recipes", *words), *fragments)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The recipes that would have been trained."""
+    seen = []
+    monkeypatch.setattr(Run, "__iter__", lambda run: seen.append(run.recipe) or iter(()))
+    return seen
+
+
+def test_train_takes_a_recipe_by_its_name_or_file(mankit, trained, tmp_path):
+    quick = with_profile(cell("controls/resnet32/twin/K16").recipe, "quick")
+    assert mankit("train", "--recipe", "controls/resnet32/twin/K16", "--profile", "quick").code == 0
+    (tmp_path / "mine.json").write_text(quick.but(seed=3).to_json())
+    assert mankit("train", "--recipe", tmp_path / "mine.json").code == 0
+    assert trained == [quick, quick.but(seed=3)]
+
+
+def test_typed_options_win_over_the_recipe(mankit, trained):
+    name = ("train", "--recipe", "controls/resnet32/twin/K16", "--profile", "quick")
+    quick = with_profile(cell(name[2]).recipe, "quick")
+    mankit(*name, "--lr", 0.4, "--seed", 2, "--decay", 0.9, "--train-size", 100)
+    mankit(*name, "-K", 4)
+    mankit(*name, "--rule", "infopro", "--lam-x", 2)
+    mankit(*name, "--rule", "bp")
+    options = {**quick.options, "decay": 0.9}
+    assert trained[0] == quick.but(lr=0.4, seed=2, options=options, data_options={"train_size": 100})
+    assert trained[1] == quick.but(K=4, at=None)
+    assert trained[2] == quick.but(rule="infopro", options={"head": "1c2f", "lam_x": 2.0})
+    assert trained[3] == quick.but(rule="bp", options={})
+
+
+@pytest.mark.parametrize(
+    "words, fragments",
+    [
+        (["--recipe", "controls/resnet32/twin"], ["no recipe", "did you mean controls/resnet32/twin/K16"]),
+        (["--recipe", "none.json"], ["no file none.json", "--json"]),
+        (["--recipe", "controls/resnet32/twin/K16", "--profile", "fast"], ["profile='fast'"]),
+        (["--profile", "quick"], ["--profile quick goes with --recipe"]),
+        (["--recipe", "controls/resnet32/none/K16", "--profile", "quick", "--decay", 0.9], ["'dgl'", "['decay']"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_bad_recipe_is_one_line(mankit, words, fragments):
+    check_one_line(mankit("train", *words), *fragments)
+
+
+def test_recipe_file_that_is_damaged_is_one_line(mankit, tmp_path):
+    (tmp_path / "bad.json").write_text('{"epoch": 3}')
+    check_one_line(mankit("train", "--recipe", tmp_path / "bad.json"), "did you mean 'epochs'")
+    (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00")
+    check_one_line(mankit("train", "--recipe", tmp_path / "bad.json"), "bad.json")
+
+
 # --- run ---
 
 
@@ -341,8 +434,10 @@ def test_lab_without_its_notebook_is_one_line(mankit, jupyter, tmp_path):
         (["run"], ["Example: mankit run notebooks/", "-p K 4", "Exit code 1"]),
         (["student"], ["Example: mankit student notebooks/"]),
         (["train"], ["Example: mankit train --rule man", "default: $MANKIT_DATA or data/", "0 (copy) to 1 (frozen)"]),
+        (["train"], ["Exit code 130", "mankit train --recipe cifar10/resnet32/dgl-man/K16 --profile quick"]),
+        (["recipes"], ["Example: mankit recipes cifar10 --profile quick", "estimates", "svhn_stl10"]),
     ],
-    ids=["mankit", "lab", "run", "student", "train"],
+    ids=["mankit", "lab", "run", "student", "train", "train's recipe", "recipes"],
 )
 def test_help_has_an_example(mankit, words, fragments):
     result = mankit(*words, "--help")

@@ -1,9 +1,20 @@
-"""data/published.csv says what the papers say."""
+"""data/published.csv says what the papers say, and every cell of their tables is a recipe that can be trained."""
 import csv
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
+
+from mankit import published
+from mankit.data import Data, Split
+from mankit.estimate import gflops_per_image, seconds
+from mankit.measure import flops
+from mankit.networks import build_network
+from mankit.published import PROFILES, STUDIES, cell, cells, with_profile
+from mankit.recipes import LAB, Recipe
+from mankit.rules import local_net
 
 FILE = Path(__file__).parents[1] / "data" / "published.csv"
 ROWS = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()))
@@ -89,3 +100,218 @@ def test_every_table_is_whole():
 
 def test_what_was_not_found_is_not_invented():
     assert values(source="MAN", data="SVHN") == values(source="MAN", data="STL-10") == []
+
+
+# --- every cell is a recipe ---
+
+SMALL_NETS = ("ResNet-32", "ResNet-110")
+
+
+def tiny_data(recipe):
+    """Two random images of the recipe's size, and its number of classes."""
+    size = recipe.data_options.get("size") or {"cifar10": 32, "svhn": 32, "stl10": 96}.get(recipe.data, 16)
+    images = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.arange(2))
+    classes = tuple(map(str, range(1000 if recipe.data == "folder:imagenet" else 10)))
+    return Data("tiny", split, split, split, classes, (0.5,) * 3, (0.3,) * 3, None)
+
+
+def prepared(recipe):
+    return recipe.but(batch=2, epochs=1).prepare(tiny_data(recipe))
+
+
+def test_names_are_unique_and_find_their_cell():
+    names = [each.name for each in cells()]
+    assert len(names) == len(set(names)) == 167
+    assert all(cell(each.name) == each for each in cells())
+    assert sorted({each.study for each in cells()}) == sorted(STUDIES)
+    assert sum(len(cells(study)) for study in STUDIES) == 167
+
+
+def test_every_published_number_stands_in_a_cell():
+    shown = {(row.value, row.metric, row.source) for each in cells() for row in each.published}
+    assert shown == {(float(row["value"]), row["metric"], row["source"]) for row in ROWS}
+
+
+@pytest.mark.parametrize("name, numbers", [
+    ("cifar10/resnet32/bp/K1", [6.37, 7.37]),
+    ("cifar10/resnet32/dgl/K16", [14.08, 16.21]),
+    ("cifar10/resnet32/infopro/K8", [11.51, 11.40]),
+    ("cifar10/resnet32/infopro-supcon/K2", [7.76]),
+    ("cifar10/resnet110/infopro-man/K55", [9.77]),
+    ("cifar10/resnet110/bp/K1", [5.42, 6.50]),
+    ("svhn/resnet110/greedy/K8", [5.75]),
+    ("svhn/resnet110/dgl-man/K8", []),
+    ("stl10/resnet110/infopro/K16", [26.05]),
+    ("imagenet/resnet152/infopro-man/K4", [20.78, 5.56, 13.61]),
+    ("imagenet/resnext101/infopro/K2", []),
+    ("memory/resnet110/bp/K1", [9.40]),
+    ("memory/resnet110/bp-checkpointing/K1", [3.91, 27.5]),
+    ("memory/resnet110/infopro-star/K3", [4.22, 7.5]),
+    ("controls/resnet32/none/K16", [14.08]),
+    ("controls/resnet32/ema-only/K16", [11.07]),
+    ("controls/resnet32/bias-only/K16", []),
+    ("controls/resnet32/both/K16", [9.11]),
+])
+def test_published_numbers_of_a_cell(name, numbers):
+    assert [row.value for row in cell(name).published] == numbers
+
+
+@pytest.mark.parametrize("name, at", [  # METHOD: stage and unit of each block's last unit, counted by hand
+    ("cifar10/resnet32/dgl/K2", (8,)),  # stem, 5 units, and 2 of the second stage
+    ("cifar10/resnet32/dgl/K4", (4, 8, 12)),
+    ("cifar10/resnet32/dgl/K8", (2, 4, 6, 8, 10, 12, 14)),
+    ("cifar10/resnet32/dgl-man/K16", tuple(range(2, 16))),
+    ("cifar10/resnet110/dgl/K55", tuple(range(2, 55))),
+    ("memory/resnet110/infopro-star/K2", (16,)),
+    ("memory/resnet110/infopro-star/K3", (11, 22)),
+    ("memory/resnet110/infopro-star/K4", (8, 16, 28)),
+])
+def test_published_splits(name, at):
+    recipe = cell(name).recipe
+    assert recipe.at == at and recipe.K == len(at) + 1
+    assert [len(block) for block in prepared(recipe).net.blocks] == [
+        b - a for a, b in pairwise([0, *at, LAYERS[cell(name).network]])
+    ]
+
+
+def test_recipes_are_as_published():
+    r = cell("cifar10/resnet110/infopro-man/K32").recipe
+    assert (r.epochs, r.batch, r.lr, r.warmup, r.momentum, r.weight_decay) == (400, 1024, 0.8, 10, 0.9, 1e-4)
+    assert r.augment and not r.per_step and r.data == "cifar10" and r.network == "cifar_resnet110" and r.K == 32
+    assert r.options["decay"] == 0.995 and r.options["lam_x"] == (5.0, 0.5) and r.options["lam_y"] == (0.5, 1.0)
+    stl, imagenet = cell("stl10/resnet110/dgl/K2").recipe, cell("imagenet/resnext101/dgl/K2").recipe
+    assert (stl.batch, stl.lr) == (128, 0.1)
+    assert (imagenet.epochs, imagenet.batch, imagenet.lr, imagenet.network) == (90, 128, 0.05, "resnext101_32x8d")
+    controls = {each.name.split("/")[2]: each.recipe.options for each in cells("controls")}
+    assert controls["frozen"]["decay"] == 1 and controls["copy"]["decay"] == 0
+    assert [controls[f"{branch}-only"]["branches"] for branch in ("ema", "bias")] == ["ema", "bias"]
+    assert {options["head"] for name, options in controls.items() if name != "bp"} == {"2c2f"}  # nothing else differs
+
+
+def test_every_recipe_survives_json():
+    for profile in PROFILES:
+        for each in cells(profile=profile):
+            assert Recipe.from_json(each.recipe.to_json()) == each.recipe
+
+
+@pytest.mark.parametrize("study", ["cifar10", "svhn_stl10", "memory", "controls"])
+def test_every_recipe_can_be_prepared(study):
+    for each in cells(study):
+        assert prepared(each.recipe).net.K == each.recipe.K, each.name
+
+
+def large_cells():
+    for each in cells("imagenet"):
+        marks = [] if each.network == "ResNet-101" else [pytest.mark.slow]  # a few seconds each
+        yield pytest.param(each.name, marks=marks)
+
+
+@pytest.mark.parametrize("name", list(large_cells()))
+def test_imagenet_networks_make_a_step_on_224_pixels(name):
+    run = prepared(cell(name).recipe)
+    (step,) = run
+    assert step.losses.shape == (run.net.K,) == (cell(name).K,) and step.losses.isfinite().all()
+    assert run.data.train.images.shape[2:] == (224, 224)
+    assert all(parameter.isfinite().all() for parameter in run.net.parameters())
+
+
+# --- profiles ---
+
+
+@pytest.mark.parametrize("profile", ["quick", "short"])
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_profile_keeps_every_method(study, profile):
+    small, whole = cells(study, profile), cells(study)
+    assert {each.method for each in small} == {each.method for each in whole}
+    assert {each.name for each in small} <= {each.name for each in whole}
+    local = [each.recipe for each in small if each.recipe.rule not in ("bp", "greedy")]
+    assert {recipe.options["head"] for recipe in local} == {"1c2f"}  # rules are compared with the same head
+
+
+def test_short_has_the_cells_that_a_gpu_is_asked_for():
+    names = {each.name for each in [*cells("cifar10", "short"), *cells("controls", "short")]}
+    for method in ("dgl", "infopro", "dgl-man"):
+        assert {f"cifar10/resnet32/{method}/K{K}" for K in (8, 16)} <= names
+    assert {"cifar10/resnet32/bp/K1", "controls/resnet32/bias-only/K16"} <= names
+    recipe = cell("cifar10/resnet32/dgl/K16").recipe
+    short = with_profile(recipe, "short")
+    assert (short.data, short.network, short.at) == (recipe.data, recipe.network, recipe.at)
+    assert short.bf16 and short.per_step and short.epochs == 20
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_quick_recipe_can_be_prepared(study):
+    for each in cells(study):
+        recipe = with_profile(each.recipe, "quick")
+        assert recipe.network in ("lab16", "resnet18") and recipe.data in ("glyphs", "digits")
+        assert recipe.K == min(each.recipe.K, 16)
+        if each in cells(study, "quick"):
+            assert prepared(recipe).net.K == recipe.K
+
+
+def test_quick_splits_are_those_of_resnet32():
+    recipe = with_profile(cell("controls/resnet32/twin/K16").recipe, "quick")
+    assert [len(block) for block in prepared(recipe).net.blocks] == [2] + [1] * 14
+
+
+def test_a_quick_study_takes_minutes_on_two_cores():
+    total = {study: sum(seconds(each.recipe, "cpu") for each in cells(study, "quick")) / 2 for study in STUDIES}
+    assert all(expected < 180 for expected in total.values()) and sum(total.values()) < 10 * 60
+
+
+def test_learning_rate_of_a_profile_can_be_varied():
+    assert {each.recipe.lr for each in cells("cifar10", "quick")} == {0.1}
+    assert {each.recipe.lr for each in cells("cifar10", "quick", lr=0.4)} == {0.4}
+    assert with_profile(LAB["DGL"], "paper", lr=0.4) == LAB["DGL"].but(lr=0.4)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: cells("cifar"), "study='cifar': did you mean 'cifar10'"),
+    (lambda: cells("cifar10", "quik"), "profile='quik': did you mean 'quick'"),
+    (lambda: cell("cifar10/resnet32/dgl/K15"), "no recipe 'cifar10/resnet32/dgl/K15': did you mean .*/dgl/K16"),
+    (lambda: cell("zzz"), "no recipe 'zzz': `mankit recipes` lists them"),
+    (lambda: with_profile(LAB["DGL"], "fast"), "profile='fast'.*quick, short, paper"),
+    (lambda: with_profile(LAB["DGL"], "quick"), "data='glyphs' has no profile 'quick': choose from cifar10"),
+])
+def test_unknown_names_are_answered(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_without_the_table_numbers_are_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "__file__", str(tmp_path / "site-packages" / "mankit" / "published.py"))
+    for cached in (published._rows, published._all_cells):
+        cached.cache_clear()
+    assert not any(each.published for each in cells()) and len(cells()) == 167
+    for cached in (published._rows, published._all_cells):
+        cached.cache_clear()
+
+
+# --- expected time ---
+
+
+@pytest.mark.parametrize("name, profile", [
+    ("cifar10/resnet32/bp/K1", "paper"), ("cifar10/resnet32/greedy/K8", "paper"),
+    ("cifar10/resnet32/infopro-man/K16", "paper"), ("cifar10/resnet110/dgl/K55", "paper"),
+    ("imagenet/resnet101/infopro/K2", "paper"), ("cifar10/resnet32/infopro-man/K16", "quick"),
+    ("cifar10/resnet32/dgl-man/K4", "quick"), ("imagenet/resnet101/dgl-man/K4", "quick"),
+])
+def test_estimated_work_is_near_the_counted(name, profile):
+    recipe = with_profile(cell(name).recipe, profile)
+    data = tiny_data(recipe)
+    with torch.device("meta"):  # counts without computing
+        layers, classifier = build_network(recipe.network, len(data.classes))
+        K = 1 if recipe.rule == "bp" else None if recipe.at else recipe.K
+        shape = tuple(data.train.images.shape[1:])
+        net = local_net(layers, classifier, recipe.rule, K, at=recipe.at, image_shape=shape, **recipe.options)
+        counted = flops(net, torch.rand(2, *shape), torch.zeros(2, dtype=torch.int64)) / 2e9
+    assert gflops_per_image(recipe) == pytest.approx(counted, rel=0.25)
+
+
+def test_expected_seconds_follow_epochs_and_images():
+    recipe = cell("cifar10/resnet32/bp/K1").recipe
+    assert seconds(recipe) == pytest.approx(400 * 49_000 * 0.414 / 20_000)
+    half = recipe.but(data_options={"train_size": 24_500})
+    assert seconds(half, "cpu") == pytest.approx(seconds(recipe, "cpu") / 2)
+    assert seconds(LAB["DGL"]) != seconds(LAB["DGL"])  # nan: the lab's network isn't in its table

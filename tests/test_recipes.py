@@ -2,10 +2,13 @@
 
 import copy
 import dataclasses
+import json
 import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mankit.recipes import LAB, Recipe, pick_device
 from mankit.sources import Augment
@@ -213,6 +216,115 @@ def test_lab_recipes_differ_in_the_rule_only():
 def test_lab_recipe_can_be_prepared(data, name):
     run = LAB[name].but(batch=20).prepare(data)
     assert run.measured_net.K == 8 and len(run) == 18
+
+
+# --- where to cut ---
+
+
+def test_recipe_cuts_where_it_says(data):
+    run = TINY.but(at=(1, 4), K=3).prepare(data)
+    assert [len(block) for block in run.net.blocks] == [1, 3, 5]
+    assert len(TINY.but(K=1, at=()).prepare(data).net.blocks) == 1
+    even = [len(block) for block in TINY.but(K=3).prepare(data).net.blocks]
+    by_bytes = [len(block) for block in TINY.but(K=3, balance="memory").prepare(data).net.blocks]
+    assert even == [3, 3, 3] and by_bytes != even and sum(by_bytes) == 9
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"at": (1, 4), "K": 8}, r"at=\(1, 4\) makes 3 blocks, but K=8"),
+        ({"balance": "bytes"}, "balance='bytes'"),
+        ({"momentum": 1}, "momentum=1"),
+        ({"weight_decay": -1e-4}, "weight_decay=-0.0001"),
+        ({"weight_decay": math.nan}, "weight_decay=nan"),
+    ],
+)
+def test_bad_cut_or_decay_is_refused_at_once(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TINY.but(**changes)
+
+
+def test_place_outside_the_network_is_refused_before_training(data):
+    with pytest.raises(ValueError, match=r"at=\[4, 9\].*1\.\.8"):
+        TINY.but(at=(4, 9)).prepare(data)
+
+
+# --- JSON ---
+
+VALUES = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+PAIRS = st.tuples(st.floats(0, 1), st.floats(0, 1))
+OPTIONS = st.dictionaries(st.text(), VALUES | PAIRS | st.lists(VALUES, max_size=3))
+WIDTHS = st.none() | st.lists(st.integers(1, 99), max_size=3).map(tuple)
+
+
+@given(
+    changes=st.fixed_dictionaries(
+        {},
+        optional={
+            "rule": st.text(), "K": st.integers(), "options": OPTIONS, "network": st.text(), "widths": WIDTHS,
+            "data": st.text(), "data_options": OPTIONS, "epochs": st.integers(1), "batch": st.integers(1),
+            "lr": st.floats(1e-9, 1e9), "warmup": st.integers(), "momentum": st.floats(0, 0.999),
+            "weight_decay": st.floats(0, 1e9), "per_step": st.booleans(), "augment": st.booleans(),
+            "seed": st.integers(), "bf16": st.booleans(), "per_block": st.booleans(),
+            "ema_update": st.sampled_from(["before", "after"]), "balance": st.sampled_from(["units", "memory"]),
+        },
+    )
+)
+def test_json_gives_the_same_recipe_back(changes):
+    recipe = Recipe(**changes)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert Recipe.from_json(json.dumps(json.loads(recipe.to_json()))) == recipe
+
+
+@given(at=st.lists(st.integers(1, 50), max_size=8))
+def test_json_keeps_the_places_to_cut(at):
+    recipe = Recipe(K=len(at) + 1, at=at)
+    assert recipe.at == tuple(at) and Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_json_has_a_line_for_each_field_and_defaults_for_those_left_out():
+    text = Recipe(options={"lam_x": (5.0, 0.5)}).to_json()
+    assert len(text.splitlines()) == len(dataclasses.fields(Recipe)) + 2
+    assert '  "options": {"lam_x": [5.0, 0.5]},' in text.splitlines()
+    assert Recipe.from_json('{"K": 4}') == Recipe(K=4) and Recipe.from_json("{}") == Recipe()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "isn't JSON"),
+        ("{", "isn't JSON"),
+        ("[" * 100_000, "isn't JSON"),
+        ("[1, 2]", r"a recipe is \{\.\.\.\} in JSON, not \[1, 2\]"),
+        ("null", "not null"),
+        ('{"epoch": 3}', "no field 'epoch': did you mean 'epochs'"),
+        ('{"zzz": 3}', "no field 'zzz': choose from rule, K"),
+        ('{"K": "8"}', 'K="8": give a whole number'),
+        ('{"K": true}', "K=true: give a whole number"),
+        ('{"K": 2.0}', "K=2.0: give a whole number"),
+        ('{"lr": "fast"}', "lr=.*: give a number"),
+        ('{"bf16": 1}', "bf16=1: give true or false"),
+        ('{"rule": null}', "rule=null: give text"),
+        ('{"options": []}', "options=.*names with values"),
+        ('{"widths": [4, "6"]}', "widths=.*whole numbers, or null"),
+        ('{"at": 3}', "at=3: give a list"),
+        ('{"at": [3]}', "makes 2 blocks, but K=8"),
+        ('{"epochs": 0}', "epochs=0: choose"),
+        ('{"lr": NaN}', "lr=nan: choose"),
+        ('{"lr": Infinity}', "lr=inf: choose"),
+    ],
+)
+def test_json_that_is_no_recipe_is_a_line(text, message):
+    with pytest.raises(ValueError, match=message) as problem:
+        Recipe.from_json(text)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, {1, 2}, object()])
+def test_option_that_json_does_not_know_is_said(value):
+    with pytest.raises(ValueError, match="can't be written as JSON"):
+        Recipe(options={"head": value}).to_json()
 
 
 # --- devices ---

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,9 @@ def train_until(folder, step, data, recipe=TINY, **options):
                 return
 
 
-def check_same(folder, other):
+def check_same(folder, other, leave_out=()):
     """The last checkpoints are equal bit for bit (but for seconds), and the logs have each epoch once."""
-    a, b = checkpoints.load(folder), checkpoints.load(other)
+    a, b = ({k: v for k, v in checkpoints.load(each).items() if k not in leave_out} for each in (folder, other))
     assert a.keys() == b.keys() and a["done"] == b["done"]
     assert tensors(a) and all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
     rows, others = ([{**row, "seconds": 0} for row in read_run(each).log] for each in (folder, other))
@@ -117,6 +118,17 @@ def test_random_numbers_go_on_too(data, tmp_path, monkeypatch):
     train_until(tmp_path / "parts", 6, data)
     train_in(tmp_path / "parts", TINY, data)
     assert drawn == whole and len(set(drawn)) == 9
+
+
+def test_runs_in_threads_have_the_numbers_they_have_alone(data, tmp_path):
+    recipes = [TINY.but(seed=seed, options={**TINY.options, "decay": decay}) for seed in (0, 1) for decay in (0.0, 0.9)]
+    for n, recipe in enumerate(recipes):
+        train_in(tmp_path / f"alone{n}", recipe, data)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: train_in(tmp_path / f"side{n}", recipes[n], data), range(4)))
+    for n in range(4):
+        # torch has one state of random numbers for all threads, which mankit's own rules don't use
+        check_same(tmp_path / f"side{n}", tmp_path / f"alone{n}", leave_out=["rng"])
 
 
 KILLED = """

@@ -149,7 +149,10 @@ def _found(name: str) -> object:
         return cell(name).recipe
     if not file.is_file():
         raise ValueError(f"no file {file}: `mankit recipes NAME --json` prints a recipe to save there")
-    return Recipe.from_json(file.read_text(encoding="utf-8"))
+    try:
+        return Recipe.from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _train(steps: object, run: object) -> None:
