@@ -15,6 +15,8 @@ from mankit.notebooks import execute, save, without_progress_bars
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in ROOT.glob("notebooks/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 COMPARED = 5  # at least so many cells of each notebook are compared with their stored output
+# these train for minutes; tests/test_reproduce.py executes each of them on what is there
+TRAINED = {"cifar10", "svhn_stl10", "imagenet", "controls"}
 QUICK = {"epochs": 1, "digits_epochs": 1, "seeds": 1}
 assert NOTEBOOKS, "no notebooks found: a parametrized test would pass without having looked at one"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -58,11 +60,12 @@ def test_is_executed_small_and_clean(path):
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, id=p.stem, marks=[] if p.stem == "00_tour" else [pytest.mark.lesson]) for p in NOTEBOOKS],
-)
+    [pytest.param(p, id=p.stem, marks=[] if p.stem == "00_tour" else [pytest.mark.lesson])
+     for p in NOTEBOOKS if p.stem not in TRAINED],
+)  # fmt: skip
 def test_says_the_same_again_under_nbval(path):
     nb = nbformat.read(path, as_version=4)
-    assert len(compared_cells(nb)) >= COMPARED
+    assert len(compared_cells(nb)) >= (2 if path.parent.name == "reproduce" else COMPARED)
     result = nbval(path)
     assert result.returncode == 0, result.stdout[-3000:]
     assert f"{len(code_cells(nb))} passed" in result.stdout
