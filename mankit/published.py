@@ -158,7 +158,8 @@ _QUICK: dict[str, dict[str, object]] = {
     "svhn": {**_LAB16, "data": "digits", "data_options": {}, "epochs": 8},
     "stl10": {**_LAB16, "data": "glyphs", "data_options": {"train_size": 1500}, "epochs": 12},
     "folder:imagenet": {
-        **_LAB16, "network": "resnet18", "data": "digits", "data_options": {"size": 32}, "epochs": 3,
+        **_LAB16, "network": "resnet18", "data": "digits", "data_options": {"size": 32}, "epochs": 3, "batch": 50,
+        "lr": 0.05,
     },
 }  # fmt: skip
 _ESSENTIAL = {  # study: network and the K of the quick and of the short profile
