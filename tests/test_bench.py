@@ -5,14 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
 from mankit import bench as library
-from mankit.__main__ import main
 from mankit.bench import CHECKPOINTED, METHODS, bench, build, checkpointed, costs
 from mankit.measure import SavedBytes, checkpointed_bytes
 from mankit.training import local_step, make_optimizer, train
@@ -149,18 +147,6 @@ def test_on_a_gpu_the_peak_is_near_the_counted_bytes():
 # --- the command ---
 
 WORDS = ("bench", "--network", "lab", "--K", 3, "--batch", 4, "--size", 8, "--rounds", 2, "--device", "cpu")
-
-
-@pytest.fixture
-def mankit(monkeypatch, capfd):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["mankit", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
-
-    return call
 
 
 def test_command_prints_the_table_and_writes_it(mankit, tmp_path):

@@ -9,13 +9,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from mankit import reproduce
-from mankit.__main__ import main
 from mankit.published import STUDIES, Cell, Published, cells
 from mankit.recipes import Recipe
 from mankit.records import read_run
@@ -107,18 +105,6 @@ def test_a_worker_that_dies_is_a_failure_and_not_the_end(monkeypatch, tmp_path):
 
 
 # --- the command ---
-
-
-@pytest.fixture
-def mankit(monkeypatch, capfd):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["mankit", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
-
-    return call
 
 
 def test_wrong_names_end_with_one_line_before_anything_is_done(mankit, tmp_path):

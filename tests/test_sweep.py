@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -14,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 
-from mankit.__main__ import main
 from mankit.lab import results
 from mankit.sweep import grid, main_result, plot, sweep
 
@@ -33,18 +31,6 @@ def write_notebook(path, *sources):
 
 def notebook_with(folder, *code, shows="'accuracy': 10 * K + decay + seed / 100"):
     return write_notebook(folder / "small.ipynb", PARAMETERS, *code, RESULT % (results.MIME, shows))
-
-
-@pytest.fixture
-def mankit(monkeypatch, capfd):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["mankit", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
-
-    return call
 
 
 def read(csv):
