@@ -213,15 +213,16 @@ class Panel:
 
     def _pump(self, session: Session) -> None:
         """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
-        drawn = -1
+        drawn, due = -1, 0.0
         while session is self.session:
             ended, version = not session.alive and session.state != "ready", session.version
-            if version != drawn and (self._acked.is_set() or ended or time.monotonic() - self._sent > PATIENCE):
+            heard = self._acked.is_set() or time.monotonic() - self._sent > PATIENCE
+            if version != drawn and (ended or heard and time.monotonic() >= due):
                 self._draw()
-                drawn = version
+                drawn, due = version, time.monotonic() + REDRAW * (session.history is not None)
             elif ended:
                 return
-            time.sleep(REDRAW)
+            time.sleep(0.05)
 
     def _draw(self) -> None:
         history = self.session.history
