@@ -1,7 +1,7 @@
 # make lab        open JupyterLab on the tour
 # make test       lint, test the library, execute the tour again and compare
 # make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 18 minutes)
-# make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (about 15 minutes)
+# make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (7 minutes on 2 idle cores)
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
 PYTHON ?= python3
