@@ -22,6 +22,7 @@ from .networks import Normalize, build_network
 from .rules import local_net
 from .training import Schedule, Step, cosine, make_optimizer, train
 
+MEASURE_BATCH = 500  # images at once where nothing is trained
 SEEDING = threading.Lock()
 """Held while torch's one random generator is set, or draws weights: runs in several threads share it."""
 

@@ -26,11 +26,9 @@ from torch import Tensor
 from . import checkpoints
 from .data import Data, Split, batches
 from .measure import evaluate
-from .recipes import SEEDING, Recipe, Run
+from .recipes import MEASURE_BATCH, SEEDING, Recipe, Run
 from .records import Summary, environment, finished
 from .training import Step
-
-MEASURE_BATCH = 500  # images at once where nothing is trained
 
 
 def train_in(

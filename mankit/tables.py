@@ -12,9 +12,7 @@ from tqdm import tqdm
 
 from .data import batches
 from .measure import block_accuracy, probe_accuracy, saved_bytes
-from .recipes import Run
-
-MEASURE_BATCH = 500  # images at once where nothing is trained
+from .recipes import MEASURE_BATCH, Run
 
 
 def train_all(runs: Iterable[Run], after_epoch: Callable[[Run, int], None] | None = None) -> None:

@@ -9,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from processes import interruptible
 
 from mankit import bench as library
 from mankit.bench import CHECKPOINTED, METHODS, bench, build, checkpointed, costs
@@ -189,9 +190,6 @@ def test_help_has_an_example(mankit):
 
 def test_ctrl_c_is_one_line_and_code_130():
     command = [sys.executable, "-m", "mankit", *map(str, WORDS[:-4]), "--rounds", "100000", "--device", "cpu"]
-
-    def interruptible():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=interruptible)
     try:

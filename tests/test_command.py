@@ -12,6 +12,7 @@ import pandas as pd
 import papermill
 import pytest
 import torch
+from processes import ctrl_c_while_training
 
 from mankit.published import cell, with_profile
 from mankit.recipes import Recipe, Run
@@ -163,26 +164,9 @@ def test_ctrl_c_prints_what_was_learnt(mankit, monkeypatch):
     assert [row[0] for row in rows_of(result.out)] == ["1", "2", "3"]
 
 
-def interruptible():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs the tests in the background ignores it
-
-
 def test_ctrl_c_in_a_real_process():
-    command = [sys.executable, "-m", "mankit", *map(str, SMALL), "-K", "2", "--epochs", "100000"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, preexec_fn=interruptible
-    )
-    try:
-        shown = b""
-        while b"step/s" not in shown:  # the progress bar: it trains
-            chunk = os.read(process.stderr.fileno(), 4096)
-            assert chunk, shown.decode()
-            shown += chunk
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
+    code, out, err = ctrl_c_while_training(*SMALL, "-K", "2", "--epochs", "100000")
+    assert code == 130
     assert [row[0] for row in rows_of(out.decode())] == ["1", "2"]
     assert b"stopped at step" in err and b"Traceback" not in err
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from processes import interruptible
 
 from mankit import reproduce
 from mankit.published import STUDIES, Cell, Published, cells
@@ -137,7 +138,8 @@ def test_every_notebook_shows_what_is_there_and_the_report_has_all(mankit, monke
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     words = [sys.executable, "-m", "mankit", "reproduce", "controls", "--jobs", "2", "-o", str(tmp_path)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, **pipes, start_new_session=True, preexec_fn=interruptible)
     end = time.monotonic() + 60
     while not list(tmp_path.rglob("checkpoint.pt")):
         assert time.monotonic() < end and process.poll() is None

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processes import interruptible
 
 from mankit.lab import results
 from mankit.sweep import grid, main_result, plot, sweep
@@ -182,9 +183,6 @@ def test_ctrl_c_keeps_what_is_finished_ends_the_kernels_and_goes_on(mankit, tmp_
     )
     notebook, csv = notebook_with(tmp_path, wait), tmp_path / "small.csv"
     words = ["sweep", str(notebook), "-g", "K", "1,2,3", "-o", str(tmp_path)]
-
-    def interruptible():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs the tests in the background ignores it
 
     process = subprocess.Popen(
         [sys.executable, "-m", "mankit", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -19,9 +19,8 @@ from ..networks import build_network
 from ..recipes import Recipe
 from ..rules import BRANCHES, RULES, options_of
 from .style import RED
-from .views import block_color
+from .views import NAMES, block_color
 
-NAMES = {"bp": "BP", "greedy": "Greedy", "dgl": "DGL", "infopro": "InfoPro", "man": "MAN"}
 NETWORKS = ("lab", "lab16", "cifar_resnet20", "cifar_resnet32")
 # 1 - decay falls in steps of 1, 2, 5: evenly spaced on -log10(1 - decay), and both ends are exact
 DECAYS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)

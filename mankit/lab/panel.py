@@ -197,7 +197,7 @@ class Panel:
     def _settings_moved(self) -> None:
         recipe = self.recipe
         self.copy.text = command(recipe)
-        self.code.value = f"{command(recipe)}\nmankit run NOTEBOOK {as_papermill(recipe)}"
+        self.code.value = f"{self.copy.text}\nmankit run NOTEBOOK {as_papermill(recipe)}"
         self._tell()
 
     # --- what is shown ---

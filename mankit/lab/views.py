@@ -16,6 +16,7 @@ from .session import History
 from .static import INK, plain
 from .style import BLACK, BLUE, LOOKS, RED, say, style
 
+NAMES = {"bp": "BP", "greedy": "Greedy", "dgl": "DGL", "infopro": "InfoPro", "man": "MAN"}
 MOST = 16  # blocks that can be drawn
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -200,11 +201,10 @@ def title_beside(kept: History | None) -> str:
 def name_of(history: History) -> str:
     """'MAN, K=8, decay 0.995, seed 0'"""
     recipe = history.recipe
-    name = {"bp": "BP", "dgl": "DGL", "man": "MAN", "infopro": "InfoPro", "greedy": "Greedy"}[recipe.rule]
     branches = recipe.options.get("branches", "both")
     control = "" if branches == "both" else f" ({branches})"
     decay = "" if history.decay is None else f", decay {history.decay:g}"
-    return f"{name}{control}, K={recipe.K}{decay}, seed {recipe.seed}"
+    return f"{NAMES[recipe.rule]}{control}, K={recipe.K}{decay}, seed {recipe.seed}"
 
 
 def _titles(history: History, kept: History | None, by_probe: bool) -> list[str]:
