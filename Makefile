@@ -14,6 +14,7 @@ lab: $(VENV)/.lab
 
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
 
 test-lessons: $(VENV)/.test

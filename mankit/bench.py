@@ -109,10 +109,11 @@ def bench(
     nets = {method: build(method, network, K, head, size).to(device) for method in METHODS}
     table = _counted(nets, x, y, bf16)
     runs = {
-        method: train(net, make_optimizer(net), itertools.repeat((x, y)), bf16=bf16,
-                      compile=compile and method != CHECKPOINTED)
+        method: train(
+            net, make_optimizer(net), itertools.repeat((x, y)), bf16=bf16, compile=compile and method != CHECKPOINTED
+        )
         for method, net in nets.items()
-    }  # fmt: skip
+    }
     for run in runs.values():
         _seconds(run, 2, x)  # a first step allocates, compiles and chooses its algorithms
     if x.is_cuda:

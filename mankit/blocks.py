@@ -73,11 +73,11 @@ def _even_ends(costs: Sequence[int], K: int) -> list[int]:
     best = [(sums[m], []) for m in range(n + 1)]  # best[m]: (largest block, ends) of the first m layers
     for k in range(2, K + 1):
         best = [
-            min(
-                (max(best[e][0], sums[m] - sums[e]), [*best[e][1], e]) for e in range(k - 1, m)
-            ) if m >= k else (sums[n], [])
+            min((max(best[e][0], sums[m] - sums[e]), [*best[e][1], e]) for e in range(k - 1, m))
+            if m >= k
+            else (sums[n], [])
             for m in range(n + 1)
-        ]  # fmt: skip
+        ]
     return best[n][1]
 
 
@@ -88,9 +88,7 @@ class LocalNet(nn.Module):
     training (`mankit.training.local_step`), which hands each block a detached input.
     """
 
-    def __init__(
-        self, blocks: Sequence[nn.Module], heads: Sequence[Head], normalize: Normalize | None = None
-    ) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], heads: Sequence[Head], normalize: Normalize | None = None) -> None:
         super().__init__()
         if len(blocks) != len(heads) or not blocks:
             raise ValueError(f"{len(blocks)} blocks and {len(heads)} heads: give one head for each block")

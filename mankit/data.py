@@ -1,8 +1,9 @@
 """Images and labels as tensors that live on the training device, and batches of them.
 
-    data = load("glyphs")                            # drawn at once; or digits, cifar10, svhn, stl10, folder
-    for x, y in batches(data.train, 100, epochs=6):  # x float (B, 3, H, W) in [0, 1], y int64 (B,)
+data = load("glyphs")                            # drawn at once; or digits, cifar10, svhn, stl10, folder
+for x, y in batches(data.train, 100, epochs=6):  # x float (B, 3, H, W) in [0, 1], y int64 (B,)
 """
+
 import difflib
 import os
 from collections.abc import Iterator
@@ -59,9 +60,16 @@ class Data:
 
 
 def load(
-    name: str, root: str | Path | None = None, *, seed: int = 0, train_size: int | None = None,
-    val_size: int | None = None, test_size: int | None = None, size: int | None = None,
-    device: str | torch.device = "cpu", download: bool = False,
+    name: str,
+    root: str | Path | None = None,
+    *,
+    seed: int = 0,
+    train_size: int | None = None,
+    val_size: int | None = None,
+    test_size: int | None = None,
+    size: int | None = None,
+    device: str | torch.device = "cpu",
+    download: bool = False,
 ) -> Data:
     """Load a data set: glyphs, digits, cifar10, svhn, stl10, folder (or "folder:PATH", PATH inside root).
 
@@ -77,16 +85,22 @@ def load(
         near = " or ".join(difflib.get_close_matches(kind, DATASETS))
         hint = f"did you mean {near}? " if near else ""
         raise ValueError(f"no data set {name!r}: {hint}choose from {', '.join(DATASETS)}, folder:PATH")
-    for what, n, low in (("train_size", train_size, 1), ("val_size", val_size, 0),
-                         ("test_size", test_size, 1), ("size", size, 1), ("seed", seed, 0)):
+    for what, n, low in (
+        ("train_size", train_size, 1),
+        ("val_size", val_size, 0),
+        ("test_size", test_size, 1),
+        ("size", size, 1),
+        ("seed", seed, 0),
+    ):
         if n is not None and n < low:
             raise ValueError(f"{what}={n}: choose {low} or more")
     base = Path(root if root is not None else os.environ.get("MANKIT_DATA") or _data_folder()).expanduser()
     sizes = train_size, val_size, test_size
     found = DATASETS[kind](root=base / path, seed=seed, sizes=sizes, size=size, download=download)
     splits = []
-    for source, rows in zip((found.train, found.val or found.train, found.test), _rows(found, sizes, seed),
-                            strict=True):
+    for source, rows in zip(
+        (found.train, found.val or found.train, found.test), _rows(found, sizes, seed), strict=True
+    ):
         splits.append(Split(resize(source.read(rows), size), source.labels[rows]))
     mean, std = channel_stats(splits[0].images)
     train, val, test = (Split(s.images.to(device), s.labels.to(device)) for s in splits)
@@ -109,10 +123,12 @@ def _rows(found: Found, sizes: tuple[int | None, ...], seed: int) -> tuple[Tenso
     val_size = val_size if val_size is not None else found.val_size or max(1, n // 10)
     train_size = train_size if train_size is not None else n - val_size
     if train_size < 1 or train_size + val_size > n:
-        raise ValueError(f"train_size={train_size} and val_size={val_size}: there are {n} images for both; "
-                         "choose fewer (val_size=0 holds nothing out)")
+        raise ValueError(
+            f"train_size={train_size} and val_size={val_size}: there are {n} images for both; "
+            "choose fewer (val_size=0 holds nothing out)"
+        )
     order = balanced_order(found.train.labels, seed)  # val comes first: it is the same for any train_size
-    return order[val_size:val_size + train_size], order[:val_size], test
+    return order[val_size : val_size + train_size], order[:val_size], test
 
 
 def _some(part: str, labels: Tensor, size: int | None, seed: int) -> Tensor:
@@ -159,8 +175,9 @@ def _apply(images: Tensor, how: Augment, draws: Tensor) -> Tensor:
     cols = torch.where(flip == 1, cols.flip(1), cols)
     image = torch.arange(n, device=device)[:, None, None, None]
     channel = torch.arange(channels, device=device)[:, None, None]
-    views = images[image, channel, _reflect(rows, height)[:, None, :, None],
-                   _reflect(cols, width)[:, None, None, :]]  # (B, C, H, W)
+    views = images[
+        image, channel, _reflect(rows, height)[:, None, :, None], _reflect(cols, width)[:, None, None, :]
+    ]  # (B, C, H, W)
     if how.mode == "constant":
         outside = ((rows < 0) | (rows >= height))[:, :, None] | ((cols < 0) | (cols >= width))[:, None, :]
         views = views.masked_fill(outside[:, None], 0)
@@ -180,8 +197,14 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
 
 
 def batches(
-    split: Split, batch_size: int, epochs: int = 1, *, seed: int = 0, augment: Augment | None = None,
-    shuffle: bool = True, first_step: int = 0,
+    split: Split,
+    batch_size: int,
+    epochs: int = 1,
+    *,
+    seed: int = 0,
+    augment: Augment | None = None,
+    shuffle: bool = True,
+    first_step: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield x, float32 (B, 3, H, W) in [0, 1], and y, int64 (B,), on the split's device.
 
@@ -198,8 +221,10 @@ def batches(
         per_epoch = -(-len(split) // batch_size)  # rounded up
     total = epochs * per_epoch
     if not 0 <= first_step <= total or seed < 0:
-        raise ValueError(f"first_step={first_step}, seed={seed}: choose first_step in 0..{total} "
-                         f"({epochs} epochs of {per_epoch} steps) and a seed of 0 or more")
+        raise ValueError(
+            f"first_step={first_step}, seed={seed}: choose first_step in 0..{total} "
+            f"({epochs} epochs of {per_epoch} steps) and a seed of 0 or more"
+        )
     return _iterate(split, batch_size, range(first_step, total), per_epoch, seed, augment, shuffle)
 
 

@@ -11,8 +11,13 @@ GFLOPS_PER_SECOND = {"cpu": 65.0, "gpu": 20_000.0}
 """What small convolutions reach: measured for lab16 on one CPU core; for a large GPU a cautious guess."""
 
 _IMAGES = {
-    "glyphs": 4000, "digits": 1297, "cifar10": 50_000, "svhn": 73_257, "stl10": 5000, "folder:imagenet": 1_281_167,
-}  # fmt: skip
+    "glyphs": 4000,
+    "digits": 1297,
+    "cifar10": 50_000,
+    "svhn": 73_257,
+    "stl10": 5000,
+    "folder:imagenet": 1_281_167,
+}
 _SIZES = {"cifar10": 32, "svhn": 32, "stl10": 96, "folder:imagenet": 224}  # the others: 16
 
 

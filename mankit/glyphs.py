@@ -3,6 +3,7 @@
 A layer whose units see only one of the two shapes cannot name the class, so short-sighted training has
 something to lose here, by construction.
 """
+
 from itertools import combinations, product
 
 import torch

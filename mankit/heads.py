@@ -62,9 +62,7 @@ class InfoProHead(Head):
     Source: Wang et al., "Revisiting Locally Supervised Learning", ICLR 2021.
     """
 
-    def __init__(
-        self, body: nn.Module, decoder: Decoder, lam_x: float, lam_y: float, contrast: bool = False
-    ) -> None:
+    def __init__(self, body: nn.Module, decoder: Decoder, lam_x: float, lam_y: float, contrast: bool = False) -> None:
         super().__init__(body)
         self.decoder, self.lam_x, self.lam_y, self.contrast = decoder, lam_x, lam_y, contrast
         self.has_logits = not contrast
@@ -139,9 +137,7 @@ class MomentumHead(Head):
     def after_step(self, next_block: nn.Module) -> None:
         """Move the EMA towards the next block's first layer, in place, all tensors in one call."""
         if self.follows and self.decay < 1:
-            torch._foreach_lerp_(
-                list(self.ema.parameters()), list(next_block[0].parameters()), 1 - self.decay
-            )
+            torch._foreach_lerp_(list(self.ema.parameters()), list(next_block[0].parameters()), 1 - self.decay)
 
 
 def conv_head(channels: int, classes: int, spec: str = "1c2f", last_stage: bool = False) -> nn.Sequential:

@@ -20,9 +20,15 @@ Layers = list[nn.Module]
 LAB_UNITS = {"lab": (2, 3, 3), "lab16": (5, 5, 5)}  # residual units per stage; the stem is one more layer
 
 IMAGENET_NETWORKS = (
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
-)  # fmt: skip
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+)
 
 
 class Normalize(nn.Module):
@@ -63,9 +69,7 @@ def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int)
             raise ValueError(f"{name}={values}: choose whole numbers from 1 up")
 
 
-def small_resnet(
-    units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10
-) -> tuple[Layers, nn.Module]:
+def small_resnet(units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10) -> tuple[Layers, nn.Module]:
     """A ResNet for small images: a 3x3 stem, then stages of basic units, halving the size between stages.
 
     Args:
@@ -75,9 +79,7 @@ def small_resnet(
     """
     _check_widths(widths, units, classes)
     stem = nn.Sequential(
-        nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        nn.ReLU(inplace=True),
+        nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
     )
     layers, before = [stem], widths[0]
     for stage, (count, width) in enumerate(zip(units, widths, strict=True)):
@@ -85,9 +87,7 @@ def small_resnet(
             stride = 2 if stage > 0 and n == 0 else 1
             shortcut = None
             if stride != 1 or before != width:
-                shortcut = nn.Sequential(
-                    nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-                )
+                shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width))
             layers.append(BasicBlock(before, width, stride, shortcut))
             before = width
     classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
@@ -132,9 +132,7 @@ def _unknown(name: str) -> str:
     return f"unknown network '{name}': {hint}choose lab, lab16, cifar_resnetD (D = 6n + 2), {names}"
 
 
-def build_network(
-    name: str, classes: int = 10, widths: tuple[int, ...] | None = None
-) -> tuple[Layers, nn.Module]:
+def build_network(name: str, classes: int = 10, widths: tuple[int, ...] | None = None) -> tuple[Layers, nn.Module]:
     """(layers, classifier) by name: `lab` (9 layers, for laptops), `lab16` (16), `cifar_resnet32`, `resnet101`, ...
 
     Raises: ValueError for an unknown name (with the nearest ones), or widths for a torchvision network.

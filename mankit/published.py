@@ -158,10 +158,14 @@ _QUICK: dict[str, dict[str, object]] = {
     "svhn": {**_LAB16, "data": "digits", "data_options": {}, "epochs": 6},
     "stl10": {**_LAB16, "data": "glyphs", "data_options": {"train_size": 1500}, "epochs": 8},
     "folder:imagenet": {
-        **_LAB16, "network": "resnet18", "data": "digits", "data_options": {"size": 32, "train_size": 700}, "epochs": 4,
+        **_LAB16,
+        "network": "resnet18",
+        "data": "digits",
+        "data_options": {"size": 32, "train_size": 700},
+        "epochs": 4,
         "batch": 50,
     },
-}  # fmt: skip
+}
 _ESSENTIAL = {  # study: network and the K of the quick and of the short profile
     "cifar10": ("ResNet-32", {"quick": (1, 4, 16), "short": (1, 8, 16)}),
     "svhn_stl10": ("ResNet-110", {"quick": (1, 4, 16), "short": (1, 4, 16)}),

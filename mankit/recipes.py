@@ -185,7 +185,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {  # a field's annotat
     "int": (_is_whole, "a whole number"),
     "float": (lambda value: type(value) in (int, float), "a number"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
-    "dict[str, object]": (lambda value: isinstance(value, dict), "names with values, as in {\"decay\": 0.995}"),
+    "dict[str, object]": (lambda value: isinstance(value, dict), 'names with values, as in {"decay": 0.995}'),
     "tuple[int, ...] | None": (_are_whole, "a list of whole numbers, or null"),
 }
 

@@ -105,11 +105,17 @@ def finished(folder: str | Path, recipe: Recipe) -> Summary | None:
 def environment(device: torch.device) -> dict[str, object]:
     """What a run's numbers may depend on besides its recipe: versions, device, threads, the git revision."""
     return {
-        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-        "platform": platform.platform(), "threads": torch.get_num_threads(), "device": str(device),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "cores": os.cpu_count(), "git": _git_revision(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }  # fmt: skip
+        "cores": os.cpu_count(),
+        "git": _git_revision(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def _git_revision() -> str | None:

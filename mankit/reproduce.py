@@ -1,7 +1,7 @@
 """A study of the papers, trained cell by cell and seed by seed in folders, and its table beside the published one.
 
-    runs = train_study("cifar10", "quick", seeds=3, jobs=2)   # the same call again: only what is missing
-    print(beside_published(runs))
+runs = train_study("cifar10", "quick", seeds=3, jobs=2)   # the same call again: only what is missing
+print(beside_published(runs))
 """
 
 from __future__ import annotations
@@ -61,9 +61,16 @@ def jobs_of(
 
 
 def train_study(
-    study: str, profile: str = "quick", seeds: int = 1, *, jobs: int = 1, out: str | Path = OUT,
-    device: str = "auto", root: str | Path | None = None, lr: float | None = None,
-) -> pd.DataFrame:  # fmt: skip
+    study: str,
+    profile: str = "quick",
+    seeds: int = 1,
+    *,
+    jobs: int = 1,
+    out: str | Path = OUT,
+    device: str = "auto",
+    root: str | Path | None = None,
+    lr: float | None = None,
+) -> pd.DataFrame:
     """Train what isn't trained yet, `jobs` runs at a time in processes of their own; returns `read_study`.
 
     A run that fails says why in its row, and the others go on; the next call tries it again. A Ctrl-C saves what is
@@ -101,14 +108,33 @@ def read_study(
     for job in jobs_of(study, profile, seeds, out, lr):
         status, summary = _status(job)
         cell = job.cell
-        row = {"cell": cell.name, "method": cell.method, "data": cell.data, "network": cell.network, "K": cell.K,
-               "blocks": job.recipe.K, "seed": job.recipe.seed, "status": status}
+        row = {
+            "cell": cell.name,
+            "method": cell.method,
+            "data": cell.data,
+            "network": cell.network,
+            "K": cell.K,
+            "blocks": job.recipe.K,
+            "seed": job.recipe.seed,
+            "status": status,
+        }
         if summary:
             best = None if summary.test_best_val is None else 100 - summary.test_best_val
             row |= {"error_last": 100 - summary.test_last, "error_best_val": best, "seconds": summary.seconds}
         rows.append(row)
-    columns = ["cell", "method", "data", "network", "K", "blocks", "seed", "error_last", "error_best_val", "seconds",
-               "status"]  # fmt: skip
+    columns = [
+        "cell",
+        "method",
+        "data",
+        "network",
+        "K",
+        "blocks",
+        "seed",
+        "error_last",
+        "error_best_val",
+        "seconds",
+        "status",
+    ]
     return pd.DataFrame(rows, columns=columns).astype({"error_last": float, "error_best_val": float, "seconds": float})
 
 
@@ -118,8 +144,14 @@ def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in runs.groupby("cell", sort=False):
         first, done = part.iloc[0], part[part.status == "done"]
-        row = {"data": first.data, "network": first.network, "method": first.method, "K": first.K,
-               "last epoch": _spread(done.error_last), "best on validation": _spread(done.error_best_val)}
+        row = {
+            "data": first.data,
+            "network": first.network,
+            "method": first.method,
+            "K": first.K,
+            "last epoch": _spread(done.error_last),
+            "best on validation": _spread(done.error_best_val),
+        }
         for each in papers[name]:
             if each.metric in ERRORS:
                 row[f"published ({each.source.split()[0]})"] = f"{each.value:g}"

@@ -145,10 +145,16 @@ class KeptRun:
         if val is not None and val > self.best.get("val", -1):
             weights = {name: tensor.detach().cpu().clone() for name, tensor in run.net.state_dict().items()}
             self.best = {"epoch": epoch, "val": val, "weights": weights}
-        self.log.append({
-            "epoch": epoch, "step": run.done, "lr": step.lr, "losses": losses, "val_accuracy": val,
-            "seconds": round(self.seconds, 3),
-        })  # fmt: skip
+        self.log.append(
+            {
+                "epoch": epoch,
+                "step": run.done,
+                "lr": step.lr,
+                "losses": losses,
+                "val_accuracy": val,
+                "seconds": round(self.seconds, 3),
+            }
+        )
         self._losses = None
         self._write_log()
         self.save()
@@ -157,11 +163,19 @@ class KeptRun:
         """Write a checkpoint, unless this step has one. Raises: ValueError where it can't be written."""
         if self._saved_at == self.run.done:
             return
-        checkpoints.save(self.folder, {
-            "done": self.run.done, "net": self.run.net.state_dict(), "log": self.log, "best": self.best,
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers], "losses": self._losses,
-            "rng": torch.get_rng_state(), "seconds": self.seconds,
-        })  # fmt: skip
+        checkpoints.save(
+            self.folder,
+            {
+                "done": self.run.done,
+                "net": self.run.net.state_dict(),
+                "log": self.log,
+                "best": self.best,
+                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+                "losses": self._losses,
+                "rng": torch.get_rng_state(),
+                "seconds": self.seconds,
+            },
+        )
         self._saved_at = self.run.done
 
     def finish(self) -> Summary:
@@ -179,10 +193,17 @@ class KeptRun:
             best_run.net = copy.deepcopy(run.net)
             best_run.net.load_state_dict(best["weights"])
         summary = Summary(
-            run.recipe.epochs, len(run), round(self.seconds, 3), str(run.data.train.images.device),
-            tuple(self.log[-1]["losses"]), self.log[-1]["val_accuracy"], accuracy(run, run.data.test),
-            best.get("epoch"), best.get("val"), accuracy(best_run, run.data.test) if best else None,
-        )  # fmt: skip
+            run.recipe.epochs,
+            len(run),
+            round(self.seconds, 3),
+            str(run.data.train.images.device),
+            tuple(self.log[-1]["losses"]),
+            self.log[-1]["val_accuracy"],
+            accuracy(run, run.data.test),
+            best.get("epoch"),
+            best.get("val"),
+            accuracy(best_run, run.data.test) if best else None,
+        )
         self._write("summary.json", json.dumps(asdict(summary), indent=2) + "\n")
         return summary
 
@@ -243,5 +264,3 @@ def _ctrl_c_waits() -> Iterator[list[int]]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-

@@ -1,4 +1,5 @@
 """Where the images come from: drawn, from scikit-learn, from torchvision's files, or from a folder."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -88,6 +89,7 @@ def _glyphs(*, seed: int, sizes: tuple[int | None, ...], **_) -> Found:
 
 def _digits(**_) -> Found:
     from sklearn.datasets import load_digits  # imported where used: the glyphs should not wait for it
+
     digits = load_digits()  # 1,797 images, 8 x 8, grey, 0..16
     grey = torch.from_numpy(digits.images).float().mul(255 / 16).round().to(torch.uint8)
     images, labels = resize(grey[:, None].expand(-1, 3, -1, -1), 16), torch.from_numpy(digits.target)
@@ -98,16 +100,17 @@ def _digits(**_) -> Found:
 
 def _cifar10(*, root: Path, download: bool, **_) -> Found:
     from torchvision.datasets import CIFAR10
+
     listed = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
     files = {f"{CIFAR10.base_folder}/{file}": md5 for file, md5 in listed}
-    sets = _open("cifar10", files, lambda part: CIFAR10(root, part == "train", download=download),
-                 root, download)
+    sets = _open("cifar10", files, lambda part: CIFAR10(root, part == "train", download=download), root, download)
     train, test = (_source(np.ascontiguousarray(s.data.transpose(0, 3, 1, 2)), s.targets) for s in sets)
     return Found(train, test, tuple(sets[0].classes), Augment(4, "reflect", flip=True))
 
 
 def _svhn(*, root: Path, download: bool, **_) -> Found:
     from torchvision.datasets import SVHN
+
     files = {file: md5 for _, file, md5 in (SVHN.split_list["train"], SVHN.split_list["test"])}
     sets = _open("svhn", files, lambda part: SVHN(root, part, download=download), root, download)
     train, test = (_source(s.data, s.labels) for s in sets)
@@ -116,6 +119,7 @@ def _svhn(*, root: Path, download: bool, **_) -> Found:
 
 def _stl10(*, root: Path, download: bool, **_) -> Found:
     from torchvision.datasets import STL10
+
     files = {f"{STL10.base_folder}/{file}": md5 for file, md5 in STL10.train_list + STL10.test_list}
     sets = _open("stl10", files, lambda part: STL10(root, part, download=download), root, download)
     train, test = (_source(s.data, s.labels) for s in sets)
@@ -140,18 +144,25 @@ def _open(name: str, files: dict[str, str], make: Callable, root: Path, download
 
 def _faults(root: Path, files: dict[str, str]) -> dict[str, list[str]]:
     from torchvision.datasets.utils import check_integrity
+
     missing = [file for file in files if not (root / file).is_file()]
-    damaged = [f"{file} ({(root / file).stat().st_size:,} bytes)" for file, md5 in files.items()
-               if file not in missing and not check_integrity(root / file, md5)]
+    damaged = [
+        f"{file} ({(root / file).stat().st_size:,} bytes)"
+        for file, md5 in files.items()
+        if file not in missing and not check_integrity(root / file, md5)
+    ]
     return {"missing": missing, "damaged or cut short (wrong checksum)": damaged}
 
 
 def _folder(*, root: Path, size: int | None, **_) -> Found:
     from torchvision.datasets import ImageFolder
+
     there = [part for part in ("train", "val", "test") if (root / part).is_dir()]
     if "train" not in there or len(there) == 1:
-        raise ValueError(f"folder {root.absolute()} has {there or 'no train/, val/ or test/'}: give "
-                         "train/<class>/*.jpg, and the same in test/ or val/ (by root= or folder:PATH)")
+        raise ValueError(
+            f"folder {root.absolute()} has {there or 'no train/, val/ or test/'}: give "
+            "train/<class>/*.jpg, and the same in test/ or val/ (by root= or folder:PATH)"
+        )
     try:
         sets = {part: ImageFolder(str(root / part)) for part in there}
     except OSError as problem:  # a class without an image, or no class at all
@@ -159,8 +170,9 @@ def _folder(*, root: Path, size: int | None, **_) -> Found:
     classes = sets["train"].classes
     for part in there:
         if odd := set(sets[part].classes) ^ set(classes):
-            raise ValueError(f"folder {root.absolute()}: {sorted(odd)} not in both train/ and {part}/; add "
-                             "or remove these classes")
+            raise ValueError(
+                f"folder {root.absolute()}: {sorted(odd)} not in both train/ and {part}/; add or remove these classes"
+            )
     source = {part: _files(s.samples, size or 64) for part, s in sets.items()}
     val = source.get("val") if "test" in there else None
     augment = Augment((size or 64) // 8, "reflect", flip=True)
@@ -184,6 +196,7 @@ def _read_image(path: str, size: int) -> Tensor:
     """One file as RGB, uint8 (3, size, size): the largest centred square of it, resized."""
     from PIL import Image, ImageOps
     from torchvision.datasets.folder import default_loader
+
     try:
         image = default_loader(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:  # PIL's
@@ -193,6 +206,10 @@ def _read_image(path: str, size: int) -> Tensor:
 
 
 DATASETS: dict[str, Callable[..., Found]] = {
-    "glyphs": _glyphs, "digits": _digits,
-    "cifar10": _cifar10, "svhn": _svhn, "stl10": _stl10, "folder": _folder,
+    "glyphs": _glyphs,
+    "digits": _digits,
+    "cifar10": _cifar10,
+    "svhn": _svhn,
+    "stl10": _stl10,
+    "folder": _folder,
 }

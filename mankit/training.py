@@ -159,11 +159,7 @@ def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
 
 
 def make_optimizer(
-    net: LocalNet,
-    lr: float = 0.1,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    per_block: bool = False,
+    net: LocalNet, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 5e-4, per_block: bool = False
 ) -> Optimizer | list[Optimizer]:
     """SGD with Nesterov momentum over everything trainable: one optimizer, or one per block with its head.
 

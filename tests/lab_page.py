@@ -11,9 +11,18 @@ import time
 import urllib.request
 from contextlib import contextmanager
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--js-flags=--expose-gc", "--enable-precise-memory-info"]  # fmt: skip
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--js-flags=--expose-gc",
+    "--enable-precise-memory-info",
+]
 
 
 def wait_for(condition, seconds=30.0, what="it"):
@@ -32,18 +41,28 @@ def jupyterlab(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port, token = free.getsockname()[1], secrets.token_hex(8)
-    options = {"port": port, "IdentityProvider.token": token, "LabApp.expose_app_in_browser": True,
-               "ServerApp.root_dir": folder, "LabApp.news_url": None, "ServerApp.ip": "127.0.0.1"}
+    options = {
+        "port": port,
+        "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": True,
+        "ServerApp.root_dir": folder,
+        "LabApp.news_url": None,
+        "ServerApp.ip": "127.0.0.1",
+    }
     words = [f"--{name}={value}" for name, value in options.items()]
     # no setting or workspace of the user's, and nothing of this test in the user's
-    home = {name: str(folder / ".jupyter") for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR",
-                                                         "JUPYTERLAB_WORKSPACES_DIR")}
+    home = {
+        name: str(folder / ".jupyter")
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    }
     environment = {name: value for name, value in os.environ.items() if name != "MANKIT_LIVE"}
     with open(folder / "lab.log", "w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *words],
-            env={**environment, **home}, stdout=log, stderr=log,
-        )  # fmt: skip
+            env={**environment, **home},
+            stdout=log,
+            stderr=log,
+        )
     base = f"http://127.0.0.1:{port}"
 
     def answers():

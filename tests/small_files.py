@@ -23,6 +23,7 @@ def md5(path):
 def write_cifar10(root, monkeypatch):
     """Six batches of 20 images each, and the class names, as python pickles. Returns (root, images by file)."""
     from torchvision.datasets import CIFAR10
+
     folder = root / "cifar-10-batches-py"
     folder.mkdir()
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
@@ -43,6 +44,7 @@ def write_svhn(root, monkeypatch):
     """40 training and 20 test images in Matlab's format."""
     from scipy.io import savemat
     from torchvision.datasets import SVHN
+
     listed = {}
     for seed, (part, n) in enumerate((("train", 40), ("test", 20))):
         images = noise(n, 32, seed).permute(2, 3, 1, 0).numpy()  # height, width, channel, image
@@ -57,6 +59,7 @@ def write_svhn(root, monkeypatch):
 def write_stl10(root, monkeypatch):
     """20 training, 10 test and 2 unlabelled images of 96 x 96, as raw bytes."""
     from torchvision.datasets import STL10
+
     folder = root / "stl10_binary"
     folder.mkdir()
     for part, n in (("train", 20), ("test", 10), ("unlabeled", 2)):

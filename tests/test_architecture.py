@@ -34,14 +34,35 @@ ARROWS = {
     "bench": {"blocks", "measure", "networks", "rules", "training"},
     "sweep": {"lab", "notebooks"},
     "reproduce": {"checkpoints", "published", "recipes", "records", "runs"},
-    "commands": {"bench", "estimate", "lab", "notebooks", "published", "recipes", "records", "reproduce", "rules",
-        "runs", "sweep", "tables",
-    },  # fmt: skip
+    "commands": {
+        "bench",
+        "estimate",
+        "lab",
+        "notebooks",
+        "published",
+        "recipes",
+        "records",
+        "reproduce",
+        "rules",
+        "runs",
+        "sweep",
+        "tables",
+    },
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
-    "__init__": {"blocks", "data", "heads", "measure", "networks", "recipes", "records", "rules", "runs",
-        "tables", "training",
-    },  # fmt: skip
+    "__init__": {
+        "blocks",
+        "data",
+        "heads",
+        "measure",
+        "networks",
+        "recipes",
+        "records",
+        "rules",
+        "runs",
+        "tables",
+        "training",
+    },
 }
 
 

@@ -36,7 +36,6 @@ def check_one_line(result, *fragments):
 # --- train ---
 
 
-
 def test_train_prints_one_table_and_writes_the_same(mankit, tmp_path):
     result = mankit(*SMALL, "--K", 8, "-o", tmp_path / "new" / "folder")
     assert result.code == 0

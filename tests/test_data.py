@@ -1,4 +1,5 @@
 """Data sets, their splits, augmentation, batches. Loaders read small files in the real formats."""
+
 import hashlib
 import os
 import subprocess
@@ -42,12 +43,16 @@ def rows_of(images):
 
 # ---- Split and Data
 
-@pytest.mark.parametrize("images, labels", [
-    (torch.zeros(2, 3, 4, 4), torch.zeros(2).long()),
-    (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long()),
-    (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3).long()),
-    (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2)),
-])
+
+@pytest.mark.parametrize(
+    "images, labels",
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2).long()),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long()),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3).long()),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2)),
+    ],
+)
 def test_split_refuses_what_does_not_fit(images, labels):
     with pytest.raises(ValueError, match="give "):
         Split(images, labels)
@@ -79,14 +84,25 @@ def test_resize_shrinks_by_averages_and_enlarges_smoothly():
 
 # ---- load: names, sizes, splits
 
+
 @pytest.mark.parametrize("name, near", [("cifar", "cifar10"), ("glyph", "glyphs"), ("digits:x", "digits")])
 def test_unknown_name_suggests_the_near_one(name, near):
     with pytest.raises(ValueError, match=f"did you mean {near}.*stl10"):
         load(name)
 
 
-@pytest.mark.parametrize("bad", [dict(train_size=0), dict(val_size=-1), dict(test_size=0), dict(size=0),
-                                 dict(seed=-1), dict(test_size=501), dict(train_size=1298, val_size=0)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        dict(train_size=0),
+        dict(val_size=-1),
+        dict(test_size=0),
+        dict(size=0),
+        dict(seed=-1),
+        dict(test_size=501),
+        dict(train_size=1298, val_size=0),
+    ],
+)
 def test_impossible_sizes(bad):
     with pytest.raises(ValueError, match="choose"):
         load("digits", **bad)
@@ -132,6 +148,7 @@ def test_sizes_are_as_asked():
 
 
 # ---- glyphs
+
 
 def test_glyphs_are_the_seeds_and_balanced():
     a, b, c = load("glyphs"), load("glyphs"), load("glyphs", seed=1)
@@ -181,11 +198,12 @@ def test_glyphs_do_not_overlap():
 
 # ---- augmentation
 
+
 def all_views(image, how):
     """Every crop and flip of one image, by padding: the slow, plain way."""
     padded = torch_pad(image.float()[None], (how.pad,) * 4, mode=how.mode)[0].to(image.dtype)
     h, w = image.shape[1:]
-    crops = [padded[:, i:i + h, j:j + w] for i in range(2 * how.pad + 1) for j in range(2 * how.pad + 1)]
+    crops = [padded[:, i : i + h, j : j + w] for i in range(2 * how.pad + 1) for j in range(2 * how.pad + 1)]
     return rows_of(crops) | (rows_of([c.flip(2) for c in crops]) if how.flip else set())
 
 
@@ -226,6 +244,7 @@ def test_impossible_augmentation():
 
 
 # ---- batches
+
 
 def test_an_epoch_of_training_has_each_image_at_most_once_in_a_new_order():
     split = numbered(23)
@@ -292,15 +311,24 @@ def test_a_gpu_sees_the_same_batches():
         assert x_there.is_cuda and torch.equal(x, x_there.cpu()) and torch.equal(y, y_there.cpu())
 
 
-@pytest.mark.parametrize("bad", [dict(batch_size=0), dict(batch_size=11), dict(batch_size=5, first_step=3),
-                                 dict(batch_size=5, first_step=-1), dict(batch_size=0, shuffle=False),
-                                 dict(batch_size=5, seed=-1)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        dict(batch_size=0),
+        dict(batch_size=11),
+        dict(batch_size=5, first_step=3),
+        dict(batch_size=5, first_step=-1),
+        dict(batch_size=0, shuffle=False),
+        dict(batch_size=5, seed=-1),
+    ],
+)
 def test_impossible_batches_are_refused_at_the_call(bad):
     with pytest.raises(ValueError, match="choose"):
         batches(numbered(10), **bad)
 
 
 # ---- the real sets' formats, in small
+
 
 def test_cifar10(cifar, monkeypatch):
     root, images = cifar
@@ -339,6 +367,7 @@ def test_a_download_replaces_a_damaged_file_with_a_warning_and_fails_clearly(cif
     from urllib.error import URLError
 
     from torchvision.datasets import CIFAR10
+
     root, _ = cifar
     (root / "cifar-10-batches-py" / "test_batch").write_bytes(b"short")
 
@@ -370,6 +399,7 @@ def test_stl10(stl10):
 
 
 # ---- folders of images
+
 
 def test_folder(folder, monkeypatch):
     data = load("folder", folder)
@@ -423,6 +453,7 @@ def test_folders_that_are_not_data_sets(folder, tmp_path):
 
 # ---- the real thing, where it is at hand
 
+
 def needs(name):
     return pytest.mark.skipif(not (REAL / name).is_dir(), reason=f"MANKIT_DATA has no {name}")
 
@@ -447,9 +478,12 @@ def test_real_folder():
 
 def test_same_bytes_in_another_process():
     """The images belong to the seed, not to the process (no hash(), no global generator)."""
-    code = ("import hashlib; from mankit.data import load; "
-            "print(hashlib.md5(load('glyphs', train_size=50).train.images.numpy().tobytes()).hexdigest())")
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                           cwd=Path(__file__).parents[1])
+    code = (
+        "import hashlib; from mankit.data import load; "
+        "print(hashlib.md5(load('glyphs', train_size=50).train.images.numpy().tobytes()).hexdigest())"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
     here = load("glyphs", train_size=50).train.images.numpy().tobytes()
     assert other.stdout.strip() == hashlib.md5(here).hexdigest()

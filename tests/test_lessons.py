@@ -12,9 +12,7 @@ from mankit.notebooks import execute, student_version
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/0[1-9]_*.ipynb"))
-QUICK = {
-    "epochs": 1, "other_epochs": 1, "seeds": 1, "budgets": [1], "Ks": [1, 2], "decays": [0.0, 1.0],
-}  # fmt: skip
+QUICK = {"epochs": 1, "other_epochs": 1, "seeds": 1, "budgets": [1], "Ks": [1, 2], "decays": [0.0, 1.0]}
 CASES = [{"K": 1, "decay": 0.0}, {"K": 16, "decay": 1.0}]
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 

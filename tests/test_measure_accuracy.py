@@ -19,7 +19,7 @@ def by_hand(net, batches):
     for x, y in batches:
         for i in range(len(y)):
             total += 1
-            for k, h in enumerate(net.features(x[i:i + 1])):
+            for k, h in enumerate(net.features(x[i : i + 1])):
                 right[k] += int(net.heads[k](h).argmax()) == int(y[i])
     return [100 * r / total for r in right]
 
@@ -52,11 +52,14 @@ def test_head_without_class_scores_is_nan_and_never_called():
     assert [measured[0], measured[2]] == [expected[0], expected[2]]
 
 
-@pytest.mark.parametrize("measure", [
-    lambda net, batches: evaluate(net, batches),
-    lambda net, batches: block_accuracy(net, batches),
-    lambda net, batches: block_features(net, batches),
-])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda net, batches: evaluate(net, batches),
+        lambda net, batches: block_accuracy(net, batches),
+        lambda net, batches: block_features(net, batches),
+    ],
+)
 def test_modes_and_statistics_stay_and_no_batches_is_an_error(measure):
     net = conv_net().train()
     net.blocks[0].eval()  # a frozen part must stay frozen
@@ -93,7 +96,7 @@ def clusters(n, seed, spread=0.1):
     """Three classes on a line through shifted, badly scaled features."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
-    centres = torch.tensor([[0., 0.], [1., 0.], [0., 1.]])
+    centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     points = centres[labels] + spread * torch.randn(n, 2, generator=generator)
     return points * torch.tensor([1e-3, 1e3]) + 50, labels
 

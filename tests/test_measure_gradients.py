@@ -35,7 +35,7 @@ def cosine_by_functional_gradients(net, x, y, k):
 
     def final(weights):
         out = functional_call(net.blocks[k], weights, (h,))
-        for block in net.blocks[k + 1:]:
+        for block in net.blocks[k + 1 :]:
             out = block(out)
         return F.cross_entropy(net.heads[-1](out), y)
 

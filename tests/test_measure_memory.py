@@ -39,9 +39,9 @@ def test_resnet32_every_block_by_arithmetic():
     """A feature map of stage 1, 2, 3 takes 64, 32, 16 KiB. The stem saves its BatchNorm's input and its
     ReLU's output, a unit two such pairs; an input that comes from the block before counts too; a shortcut's
     BatchNorm saves one map more. (Head and BatchNorm vectors: under 1 KiB.)"""
-    expected = ([2 * 64] + [64 + 4 * 64] * 5
-                + [64 + 4 * 32 + 32] + [32 + 4 * 32] * 4
-                + [32 + 4 * 16 + 16] + [16 + 4 * 16] * 4)
+    expected = (
+        [2 * 64] + [64 + 4 * 64] * 5 + [64 + 4 * 32 + 32] + [32 + 4 * 32] * 4 + [32 + 4 * 16 + 16] + [16 + 4 * 16] * 4
+    )
     x, y = batch(16, size=32)
     measured = [kib_an_image(count, 16) for count in saved_bytes(resnet32(PURE), x, y)]
     assert measured == pytest.approx(expected, rel=0.01, abs=1)
@@ -134,8 +134,9 @@ def conv_flops(net, x):
     found, hooks = [], []
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            hooks.append(module.register_forward_hook(
-                lambda m, _, out: found.append(2 * out.numel() * m.weight[0].numel())))
+            hooks.append(
+                module.register_forward_hook(lambda m, _, out: found.append(2 * out.numel() * m.weight[0].numel()))
+            )
     net(x)
     for hook in hooks:
         hook.remove()

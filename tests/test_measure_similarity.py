@@ -45,8 +45,7 @@ def test_equals_the_u_statistic_and_the_closed_form(seed, n, p, q):
     assert cka(a, b).item() == pytest.approx(ratio(hsic_1, a, b).item(), abs=1e-7)
 
 
-@given(seed=seeds, n=st.integers(5, 30), p=st.integers(2, 20), scale=st.floats(1e-3, 1e3),
-       shift=st.floats(-1e3, 1e3))
+@given(seed=seeds, n=st.integers(5, 30), p=st.integers(2, 20), scale=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3))
 @settings(max_examples=30, deadline=None)
 def test_blind_to_rotation_scale_and_shift_symmetric_and_1_to_itself(seed, n, p, scale, shift):
     a, b = normal(n, p, seed=seed), normal(n, 7, seed=seed + 1)
@@ -60,13 +59,13 @@ def test_blind_to_rotation_scale_and_shift_symmetric_and_1_to_itself(seed, n, p,
 
 def test_not_blind_to_a_general_linear_map():
     a = normal(50, 5, seed=0)
-    assert cka(a, a * torch.tensor([100., 1, 1, 1, 1])).item() < 0.8
+    assert cka(a, a * torch.tensor([100.0, 1, 1, 1, 1])).item() < 0.8
 
 
 def test_unrelated_features_give_0_where_the_biased_estimate_gives_nearly_1():
     draws = [(normal(20, 2000, seed=2 * s), normal(20, 2000, seed=2 * s + 1)) for s in range(60)]
     values = torch.stack([cka(a, b) for a, b in draws])
-    assert abs(values.mean().item()) < 4 * values.std().item() / 60 ** 0.5
+    assert abs(values.mean().item()) < 4 * values.std().item() / 60**0.5
     assert values.min() < 0 < values.max()
     a, b = (t - t.mean(0) for t in draws[0])
     biased = (a.T @ b).norm() ** 2 / ((a.T @ a).norm() * (b.T @ b).norm())  # Kornblith et al. 2019
@@ -93,8 +92,10 @@ def test_minibatches_average_hsic_before_dividing():
     parts = [(normal(n, 5, seed=n), normal(n, 6, seed=n + 50)) for n in (5, 8, 13)]
     for a, b in parts:
         pairs.update([a], [b])
-    ab, aa, bb = (sum(hsic_1(*args) for args in each) for each in (
-        [(a, b) for a, b in parts], [(a, a) for a, _ in parts], [(b, b) for _, b in parts]))
+    ab, aa, bb = (
+        sum(hsic_1(*args) for args in each)
+        for each in ([(a, b) for a, b in parts], [(a, a) for a, _ in parts], [(b, b) for _, b in parts])
+    )
     assert pairs.compute().item() == pytest.approx((ab / (aa * bb).sqrt()).item())
 
 
@@ -103,7 +104,7 @@ def test_minibatches_come_near_the_full_estimate():
     b = a @ normal(5, 5, seed=1) + normal(2000, 5, seed=2)
     pairs = MinibatchCKA()
     for chunk in range(0, 2000, 50):
-        pairs.update([a[chunk:chunk + 50]], [b[chunk:chunk + 50]])
+        pairs.update([a[chunk : chunk + 50]], [b[chunk : chunk + 50]])
     assert pairs.compute().item() == pytest.approx(cka(a, b).item(), abs=0.03)
 
 
@@ -123,11 +124,14 @@ def test_constant_features_have_no_similarity():
     assert cka(torch.full((6, 3), 0.1, dtype=torch.float64), normal(6, 3, seed=0)).isnan()
 
 
-@pytest.mark.parametrize("shapes, message", [
-    (((3, 5), (3, 5)), "n=3 images.*n >= 4"),
-    (((8, 5), (7, 5)), r"\[7, 8\] images.*same images"),
-    (((8,), (8, 2)), "n images first"),
-])
+@pytest.mark.parametrize(
+    "shapes, message",
+    [
+        (((3, 5), (3, 5)), "n=3 images.*n >= 4"),
+        (((8, 5), (7, 5)), r"\[7, 8\] images.*same images"),
+        (((8,), (8, 2)), "n images first"),
+    ],
+)
 def test_bad_shapes_name_the_cure(shapes, message):
     with pytest.raises(ValueError, match=message):
         cka(torch.ones(shapes[0]), torch.ones(shapes[1]))

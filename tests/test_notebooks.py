@@ -30,10 +30,11 @@ def compared_cells(nb):
     """Cells whose stored output nbval compares: not tagged to be ignored, and more than a picture."""
     skipped = {"image/png", "image/jpeg", "image/svg+xml"}  # nbval skips these
     return [
-        cell for cell in code_cells(nb)
+        cell
+        for cell in code_cells(nb)
         if "nbval-ignore-output" not in cell.metadata.get("tags", [])
         and any(o.output_type == "stream" or set(o.get("data", {})) - skipped for o in cell.outputs)
-    ]  # fmt: skip
+    ]
 
 
 def nbval(path):
@@ -60,9 +61,12 @@ def test_is_executed_small_and_clean(path):
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, id=p.stem, marks=[] if p.stem == "00_tour" else [pytest.mark.lesson])
-     for p in NOTEBOOKS if p.stem not in TRAINED],
-)  # fmt: skip
+    [
+        pytest.param(p, id=p.stem, marks=[] if p.stem == "00_tour" else [pytest.mark.lesson])
+        for p in NOTEBOOKS
+        if p.stem not in TRAINED
+    ],
+)
 def test_says_the_same_again_under_nbval(path):
     nb = nbformat.read(path, as_version=4)
     assert len(compared_cells(nb)) >= (2 if path.parent.name == "reproduce" else COMPARED)
@@ -80,9 +84,7 @@ def test_reads_well_without_running(path):
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
     html, _ = HTMLExporter().from_notebook_node(nb)
-    figures = [
-        o for c in code_cells(nb) for o in c.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})
-    ]
+    figures = [o for c in code_cells(nb) for o in c.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]
     assert len(figures) > 0
     assert html.count("data:image/png;base64") >= len(figures)  # each plot is there as a picture too
     for figure in figures:

@@ -164,8 +164,15 @@ def test_the_summary_says_what_the_plots_show():
     history = history_of("man").copy()
     history.changes.append((3, 0.5))
     words = views.summary(history)
-    for part in ("MAN, K=3, decay 0.9", "step 24 of 24, epoch 4 of 4", "BP, same seed:", "CKA to the same block",
-                 "EMA's distance", "checkpointed", "to 0.5 at step 3"):
+    for part in (
+        "MAN, K=3, decay 0.9",
+        "step 24 of 24, epoch 4 of 4",
+        "BP, same seed:",
+        "CKA to the same block",
+        "EMA's distance",
+        "checkpointed",
+        "to 0.5 at step 3",
+    ):
         assert part in words
     own = re.search(r"own head, block 1 to 3: ([^%]*) %", words)[1].split(", ")
     assert [float(value) for value in own] == pytest.approx(history.points[-1].own_head, rel=0.01)

@@ -73,15 +73,18 @@ def test_a_figure_without_words_is_refused():
         plots.bundle(go.Figure())
 
 
-@pytest.mark.parametrize("fig, message", [
-    (go.Figure(go.Pie(values=[1, 2])), "'pie' trace"),
-    (go.Figure(go.Scatter(y=[1, 2], fill="tozeroy")), "fill = tozeroy"),
-    (go.Figure(go.Scatter(y=[1, 2], marker_symbol="hourglass")), "'hourglass'"),
-    (go.Figure(go.Scatter(y=[1, 2], marker_color=["red", "blue"])), "style for each point"),
-    (go.Figure(go.Bar(x=["a"], y=[1], orientation="h")), "orientation = h"),
-    (go.Figure(go.Bar(x=["a"], y=[1]), {"barmode": "stack"}), "barmode 'stack'"),
-    (go.Figure(go.Scatter(y=[1])).add_shape(type="circle", x0=0, x1=1, y0=0, y1=1), "'circle' shape"),
-])
+@pytest.mark.parametrize(
+    "fig, message",
+    [
+        (go.Figure(go.Pie(values=[1, 2])), "'pie' trace"),
+        (go.Figure(go.Scatter(y=[1, 2], fill="tozeroy")), "fill = tozeroy"),
+        (go.Figure(go.Scatter(y=[1, 2], marker_symbol="hourglass")), "'hourglass'"),
+        (go.Figure(go.Scatter(y=[1, 2], marker_color=["red", "blue"])), "style for each point"),
+        (go.Figure(go.Bar(x=["a"], y=[1], orientation="h")), "orientation = h"),
+        (go.Figure(go.Bar(x=["a"], y=[1]), {"barmode": "stack"}), "barmode 'stack'"),
+        (go.Figure(go.Scatter(y=[1])).add_shape(type="circle", x0=0, x1=1, y0=0, y1=1), "'circle' shape"),
+    ],
+)
 def test_what_cannot_be_drawn_is_refused_not_left_blank(fig, message):
     with pytest.raises(ValueError, match=message) as caught:
         png(fig)
@@ -127,8 +130,12 @@ def test_a_nan_is_a_gap_and_said():
     assert "no value at block 2" in alt(fig) and "to no value at block 4" in alt(fig)
     assert "no value" in alt(plots.bars({"a": NAN}, "x")) and "no value" in alt(plots.cka_heatmap([[NAN]]))
     assert "cells with no value: 1" in alt(plots.cka_heatmap([[NAN, 0.5]]))
-    for empty in (plots.block_accuracy({"a": [NAN, NAN]}), plots.cka_heatmap([[NAN]]),
-                  plots.bars({"a": NAN}, "x"), plots.curves({"a": ([1], [NAN])}, log_y=True)):
+    for empty in (
+        plots.block_accuracy({"a": [NAN, NAN]}),
+        plots.cka_heatmap([[NAN]]),
+        plots.bars({"a": NAN}, "x"),
+        plots.curves({"a": ([1], [NAN])}, log_y=True),
+    ):
         assert pixels(empty).min() < 100, "the axes are drawn all the same"
 
 
@@ -186,26 +193,29 @@ def test_bars_carry_value_and_hatch():
     assert alt(fig) == "Memory. BP: 15.7 MiB; DGL: 5 MiB (4.8 to 5.2 over the seeds); new: no value."
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: plots.block_accuracy({}), "at least one"),
-    (lambda: plots.block_accuracy([1, 2]), "give a dict"),
-    (lambda: plots.block_accuracy({"BP": [[1, 2], [3]]}), "'BP' holds lists of different lengths"),
-    (lambda: plots.block_accuracy({"BP": []}), "shape"),
-    (lambda: plots.curves({"BP": [1, 2, 3]}), "isn't a pair"),
-    (lambda: plots.curves({"BP": ([1, 2], [1, 2, 3])}), "2 xs but 3 ys"),
-    (lambda: plots.curves({"BP": ([1], [0])}, log_y=True), "above 0"),
-    (lambda: plots.bars({}, "x"), "at least one"),
-    (lambda: plots.bars({"BP": "much"}, "x"), "'BP'"),
-    (lambda: plots.cka_heatmap([[1, 2], [3]]), "different lengths"),
-    (lambda: plots.cka_heatmap([[98.0]]), "value of 98"),
-    (lambda: plots.cka_heatmap([1.0]), "matrix"),
-    (lambda: plots.cut_picture([]), r"sizes = \[\]"),
-    (lambda: plots.cut_picture([2, 0]), "1 or more"),
-    (lambda: plots.cut_picture([2], names=["stem"]), "1 names for 2 layers"),
-    (lambda: plots.image_grid(np.zeros((3, 8, 8))), r"\(3, 8, 8\)"),
-    (lambda: plots.image_grid(np.zeros((2, 3, 8, 8)), ["a"]), "1 titles for 2 images"),
-    (lambda: plots.image_grid(np.zeros((2, 3, 8, 8)), columns=0), "columns = 0"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: plots.block_accuracy({}), "at least one"),
+        (lambda: plots.block_accuracy([1, 2]), "give a dict"),
+        (lambda: plots.block_accuracy({"BP": [[1, 2], [3]]}), "'BP' holds lists of different lengths"),
+        (lambda: plots.block_accuracy({"BP": []}), "shape"),
+        (lambda: plots.curves({"BP": [1, 2, 3]}), "isn't a pair"),
+        (lambda: plots.curves({"BP": ([1, 2], [1, 2, 3])}), "2 xs but 3 ys"),
+        (lambda: plots.curves({"BP": ([1], [0])}, log_y=True), "above 0"),
+        (lambda: plots.bars({}, "x"), "at least one"),
+        (lambda: plots.bars({"BP": "much"}, "x"), "'BP'"),
+        (lambda: plots.cka_heatmap([[1, 2], [3]]), "different lengths"),
+        (lambda: plots.cka_heatmap([[98.0]]), "value of 98"),
+        (lambda: plots.cka_heatmap([1.0]), "matrix"),
+        (lambda: plots.cut_picture([]), r"sizes = \[\]"),
+        (lambda: plots.cut_picture([2, 0]), "1 or more"),
+        (lambda: plots.cut_picture([2], names=["stem"]), "1 names for 2 layers"),
+        (lambda: plots.image_grid(np.zeros((3, 8, 8))), r"\(3, 8, 8\)"),
+        (lambda: plots.image_grid(np.zeros((2, 3, 8, 8)), ["a"]), "1 titles for 2 images"),
+        (lambda: plots.image_grid(np.zeros((2, 3, 8, 8)), columns=0), "columns = 0"),
+    ],
+)
 def test_bad_input_is_one_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()

@@ -50,9 +50,21 @@ def test_the_oldest_typer_allowed_has_what_the_command_imports():
 
 @pytest.mark.parametrize(
     "path",
-    ["notebooks/", "mankit/", "data/", "data/published.csv", "data/README.md", "tests/", "environment.yml",
-     "README.md", "Makefile", "LICENSE", "pyproject.toml", ".ci/run"],
-)  # fmt: skip
+    [
+        "notebooks/",
+        "mankit/",
+        "data/",
+        "data/published.csv",
+        "data/README.md",
+        "tests/",
+        "environment.yml",
+        "README.md",
+        "Makefile",
+        "LICENSE",
+        "pyproject.toml",
+        ".ci/run",
+    ],
+)
 def test_path_exists(path):
     assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).stat().st_size > 0
 

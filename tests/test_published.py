@@ -1,4 +1,5 @@
 """data/published.csv says what the papers say, and every cell of their tables is a recipe that can be trained."""
+
 import csv
 from collections import Counter
 from itertools import pairwise
@@ -19,9 +20,7 @@ from mankit.rules import local_net
 FILE = Path(__file__).parents[1] / "data" / "published.csv"
 ROWS = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()))
 COLUMNS = ["method", "network", "data", "K", "metric", "value", "unit", "source", "note"]
-UNITS = {
-    "test error": "%", "top-1 error": "%", "top-5 error": "%", "GPU memory": "GB", "extra wall time": "%",
-}
+UNITS = {"test error": "%", "top-1 error": "%", "top-5 error": "%", "GPU memory": "GB", "extra wall time": "%"}
 LAYERS = {"ResNet-32": 16, "ResNet-110": 55, "ResNet-101": 34, "ResNet-152": 51}  # stem + residual units
 
 
@@ -70,23 +69,26 @@ def test_more_blocks_do_not_lower_the_error():
         assert errors == sorted(errors), key
 
 
-@pytest.mark.parametrize("value, where", [
-    (6.37, dict(method="BP", network="ResNet-32", data="CIFAR-10", source="MAN")),
-    (7.37, dict(method="BP", network="ResNet-32", data="CIFAR-10", source="InfoPro")),
-    (5.42, dict(method="BP", network="ResNet-110", data="CIFAR-10", source="MAN", metric="test error")),
-    (6.50, dict(method="BP", network="ResNet-110", data="CIFAR-10", source="InfoPro", metric="test error")),
-    (9.11, dict(method="DGL + MAN", network="ResNet-32", K=16, note="also the ablation")),
-    (11.07, dict(method="DGL + MAN (EMA only)")),
-    (9.73, dict(method="DGL + MAN", network="ResNet-110", K=55)),
-    (9.06, dict(method="InfoPro + MAN", network="ResNet-110", K=32)),
-    (24.59, dict(method="Greedy", network="ResNet-32", K=16)),
-    (3.15, dict(method="InfoPro (SupCon)", data="SVHN", K=2)),
-    (26.05, dict(method="InfoPro (CE)", data="STL-10", K=16)),
-    (20.78, dict(method="InfoPro + MAN", network="ResNet-152", metric="top-1")),
-    (10.37, dict(method="InfoPro", network="ResNet-101", metric="GPU", note="taken")),
-    (3.91, dict(method="BP + gradient checkpointing", metric="GPU")),
-    (13.4, dict(method="InfoPro*", metric="extra", K=4)),
-])
+@pytest.mark.parametrize(
+    "value, where",
+    [
+        (6.37, dict(method="BP", network="ResNet-32", data="CIFAR-10", source="MAN")),
+        (7.37, dict(method="BP", network="ResNet-32", data="CIFAR-10", source="InfoPro")),
+        (5.42, dict(method="BP", network="ResNet-110", data="CIFAR-10", source="MAN", metric="test error")),
+        (6.50, dict(method="BP", network="ResNet-110", data="CIFAR-10", source="InfoPro", metric="test error")),
+        (9.11, dict(method="DGL + MAN", network="ResNet-32", K=16, note="also the ablation")),
+        (11.07, dict(method="DGL + MAN (EMA only)")),
+        (9.73, dict(method="DGL + MAN", network="ResNet-110", K=55)),
+        (9.06, dict(method="InfoPro + MAN", network="ResNet-110", K=32)),
+        (24.59, dict(method="Greedy", network="ResNet-32", K=16)),
+        (3.15, dict(method="InfoPro (SupCon)", data="SVHN", K=2)),
+        (26.05, dict(method="InfoPro (CE)", data="STL-10", K=16)),
+        (20.78, dict(method="InfoPro + MAN", network="ResNet-152", metric="top-1")),
+        (10.37, dict(method="InfoPro", network="ResNet-101", metric="GPU", note="taken")),
+        (3.91, dict(method="BP + gradient checkpointing", metric="GPU")),
+        (13.4, dict(method="InfoPro*", metric="extra", K=4)),
+    ],
+)
 def test_spot_values(value, where):
     assert values(**where) == [value]
 
@@ -133,40 +135,46 @@ def test_every_published_number_stands_in_a_cell():
     assert shown == {(float(row["value"]), row["metric"], row["source"]) for row in ROWS}
 
 
-@pytest.mark.parametrize("name, numbers", [
-    ("cifar10/resnet32/bp/K1", [6.37, 7.37]),
-    ("cifar10/resnet32/dgl/K16", [14.08, 16.21]),
-    ("cifar10/resnet32/infopro/K8", [11.51, 11.40]),
-    ("cifar10/resnet32/infopro-supcon/K2", [7.76]),
-    ("cifar10/resnet110/infopro-man/K55", [9.77]),
-    ("cifar10/resnet110/bp/K1", [5.42, 6.50]),
-    ("svhn/resnet110/greedy/K8", [5.75]),
-    ("svhn/resnet110/dgl-man/K8", []),
-    ("stl10/resnet110/infopro/K16", [26.05]),
-    ("imagenet/resnet152/infopro-man/K4", [20.78, 5.56, 13.61]),
-    ("imagenet/resnext101/infopro/K2", []),
-    ("memory/resnet110/bp/K1", [9.40]),
-    ("memory/resnet110/bp-checkpointing/K1", [3.91, 27.5]),
-    ("memory/resnet110/infopro-star/K3", [4.22, 7.5]),
-    ("controls/resnet32/none/K16", [14.08]),
-    ("controls/resnet32/ema-only/K16", [11.07]),
-    ("controls/resnet32/bias-only/K16", []),
-    ("controls/resnet32/both/K16", [9.11]),
-])
+@pytest.mark.parametrize(
+    "name, numbers",
+    [
+        ("cifar10/resnet32/bp/K1", [6.37, 7.37]),
+        ("cifar10/resnet32/dgl/K16", [14.08, 16.21]),
+        ("cifar10/resnet32/infopro/K8", [11.51, 11.40]),
+        ("cifar10/resnet32/infopro-supcon/K2", [7.76]),
+        ("cifar10/resnet110/infopro-man/K55", [9.77]),
+        ("cifar10/resnet110/bp/K1", [5.42, 6.50]),
+        ("svhn/resnet110/greedy/K8", [5.75]),
+        ("svhn/resnet110/dgl-man/K8", []),
+        ("stl10/resnet110/infopro/K16", [26.05]),
+        ("imagenet/resnet152/infopro-man/K4", [20.78, 5.56, 13.61]),
+        ("imagenet/resnext101/infopro/K2", []),
+        ("memory/resnet110/bp/K1", [9.40]),
+        ("memory/resnet110/bp-checkpointing/K1", [3.91, 27.5]),
+        ("memory/resnet110/infopro-star/K3", [4.22, 7.5]),
+        ("controls/resnet32/none/K16", [14.08]),
+        ("controls/resnet32/ema-only/K16", [11.07]),
+        ("controls/resnet32/bias-only/K16", []),
+        ("controls/resnet32/both/K16", [9.11]),
+    ],
+)
 def test_published_numbers_of_a_cell(name, numbers):
     assert [row.value for row in cell(name).published] == numbers
 
 
-@pytest.mark.parametrize("name, at", [  # METHOD: stage and unit of each block's last unit, counted by hand
-    ("cifar10/resnet32/dgl/K2", (8,)),  # stem, 5 units, and 2 of the second stage
-    ("cifar10/resnet32/dgl/K4", (4, 8, 12)),
-    ("cifar10/resnet32/dgl/K8", (2, 4, 6, 8, 10, 12, 14)),
-    ("cifar10/resnet32/dgl-man/K16", tuple(range(2, 16))),
-    ("cifar10/resnet110/dgl/K55", tuple(range(2, 55))),
-    ("memory/resnet110/infopro-star/K2", (16,)),
-    ("memory/resnet110/infopro-star/K3", (11, 22)),
-    ("memory/resnet110/infopro-star/K4", (8, 16, 28)),
-])
+@pytest.mark.parametrize(
+    "name, at",
+    [  # METHOD: stage and unit of each block's last unit, counted by hand
+        ("cifar10/resnet32/dgl/K2", (8,)),  # stem, 5 units, and 2 of the second stage
+        ("cifar10/resnet32/dgl/K4", (4, 8, 12)),
+        ("cifar10/resnet32/dgl/K8", (2, 4, 6, 8, 10, 12, 14)),
+        ("cifar10/resnet32/dgl-man/K16", tuple(range(2, 16))),
+        ("cifar10/resnet110/dgl/K55", tuple(range(2, 55))),
+        ("memory/resnet110/infopro-star/K2", (16,)),
+        ("memory/resnet110/infopro-star/K3", (11, 22)),
+        ("memory/resnet110/infopro-star/K4", (8, 16, 28)),
+    ],
+)
 def test_published_splits(name, at):
     recipe = cell(name).recipe
     assert recipe.at == at and recipe.K == len(at) + 1
@@ -266,14 +274,17 @@ def test_learning_rate_of_a_profile_can_be_varied():
     assert with_profile(LAB["DGL"], "paper", lr=0.4) == LAB["DGL"].but(lr=0.4)
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: cells("cifar"), "study='cifar': did you mean 'cifar10'"),
-    (lambda: cells("cifar10", "quik"), "profile='quik': did you mean 'quick'"),
-    (lambda: cell("cifar10/resnet32/dgl/K15"), "no recipe 'cifar10/resnet32/dgl/K15': did you mean .*/dgl/K16"),
-    (lambda: cell("zzz"), "no recipe 'zzz': `mankit recipes` lists them"),
-    (lambda: with_profile(LAB["DGL"], "fast"), "profile='fast'.*quick, short, paper"),
-    (lambda: with_profile(LAB["DGL"], "quick"), "data='glyphs' has no profile 'quick': choose from cifar10"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: cells("cifar"), "study='cifar': did you mean 'cifar10'"),
+        (lambda: cells("cifar10", "quik"), "profile='quik': did you mean 'quick'"),
+        (lambda: cell("cifar10/resnet32/dgl/K15"), "no recipe 'cifar10/resnet32/dgl/K15': did you mean .*/dgl/K16"),
+        (lambda: cell("zzz"), "no recipe 'zzz': `mankit recipes` lists them"),
+        (lambda: with_profile(LAB["DGL"], "fast"), "profile='fast'.*quick, short, paper"),
+        (lambda: with_profile(LAB["DGL"], "quick"), "data='glyphs' has no profile 'quick': choose from cifar10"),
+    ],
+)
 def test_unknown_names_are_answered(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -291,12 +302,19 @@ def test_without_the_table_numbers_are_missing(monkeypatch, tmp_path):
 # --- expected time ---
 
 
-@pytest.mark.parametrize("name, profile", [
-    ("cifar10/resnet32/bp/K1", "paper"), ("cifar10/resnet32/greedy/K8", "paper"),
-    ("cifar10/resnet32/infopro-man/K16", "paper"), ("cifar10/resnet110/dgl/K55", "paper"),
-    ("imagenet/resnet101/infopro/K2", "paper"), ("cifar10/resnet32/infopro-man/K16", "quick"),
-    ("cifar10/resnet32/dgl-man/K4", "quick"), ("imagenet/resnet101/dgl-man/K4", "quick"),
-])
+@pytest.mark.parametrize(
+    "name, profile",
+    [
+        ("cifar10/resnet32/bp/K1", "paper"),
+        ("cifar10/resnet32/greedy/K8", "paper"),
+        ("cifar10/resnet32/infopro-man/K16", "paper"),
+        ("cifar10/resnet110/dgl/K55", "paper"),
+        ("imagenet/resnet101/infopro/K2", "paper"),
+        ("cifar10/resnet32/infopro-man/K16", "quick"),
+        ("cifar10/resnet32/dgl-man/K4", "quick"),
+        ("imagenet/resnet101/dgl-man/K4", "quick"),
+    ],
+)
 def test_estimated_work_is_near_the_counted(name, profile):
     recipe = with_profile(cell(name).recipe, profile)
     data = tiny_data(recipe)

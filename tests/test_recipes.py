@@ -15,9 +15,14 @@ from mankit.sources import Augment
 from mankit.tables import block_table
 
 TINY = Recipe(
-    rule="man", K=3, options={"head": "0c1f", "decay": 0.9}, widths=(4, 6, 8), epochs=1, batch=20,
+    rule="man",
+    K=3,
+    options={"head": "0c1f", "decay": 0.9},
+    widths=(4, 6, 8),
+    epochs=1,
+    batch=20,
     data_options={"train_size": 60, "val_size": 10, "test_size": 50, "size": 16},
-)  # fmt: skip
+)
 RULES = {
     "bp": TINY.but(rule="bp", options={}),
     "dgl": TINY.but(rule="dgl", options={"head": "mlp"}),
@@ -197,8 +202,12 @@ def test_recipe_is_frozen_and_but_gives_another():
 
 def test_lab_names_and_rules():
     assert {name: recipe.rule for name, recipe in LAB.items()} == {
-        "BP": "bp", "DGL": "dgl", "InfoPro": "infopro", "MAN": "man", "MAN + decoder": "man",
-    }  # fmt: skip
+        "BP": "bp",
+        "DGL": "dgl",
+        "InfoPro": "infopro",
+        "MAN": "man",
+        "MAN + decoder": "man",
+    }
     assert LAB["MAN"].options["decay"] == LAB["MAN + decoder"].options["decay"] == 0.995
     assert LAB["MAN"].options["base"] == "dgl" and LAB["MAN + decoder"].options["base"] == "infopro"
 
@@ -262,12 +271,26 @@ WIDTHS = st.none() | st.lists(st.integers(1, 99), max_size=3).map(tuple)
     changes=st.fixed_dictionaries(
         {},
         optional={
-            "rule": st.text(), "K": st.integers(), "options": OPTIONS, "network": st.text(), "widths": WIDTHS,
-            "data": st.text(), "data_options": OPTIONS, "epochs": st.integers(1), "batch": st.integers(1),
-            "lr": st.floats(1e-9, 1e9), "warmup": st.integers(), "momentum": st.floats(0, 0.999),
-            "weight_decay": st.floats(0, 1e9), "per_step": st.booleans(), "augment": st.booleans(),
-            "seed": st.integers(), "bf16": st.booleans(), "per_block": st.booleans(),
-            "ema_update": st.sampled_from(["before", "after"]), "balance": st.sampled_from(["units", "memory"]),
+            "rule": st.text(),
+            "K": st.integers(),
+            "options": OPTIONS,
+            "network": st.text(),
+            "widths": WIDTHS,
+            "data": st.text(),
+            "data_options": OPTIONS,
+            "epochs": st.integers(1),
+            "batch": st.integers(1),
+            "lr": st.floats(1e-9, 1e9),
+            "warmup": st.integers(),
+            "momentum": st.floats(0, 0.999),
+            "weight_decay": st.floats(0, 1e9),
+            "per_step": st.booleans(),
+            "augment": st.booleans(),
+            "seed": st.integers(),
+            "bf16": st.booleans(),
+            "per_block": st.booleans(),
+            "ema_update": st.sampled_from(["before", "after"]),
+            "balance": st.sampled_from(["units", "memory"]),
         },
     )
 )

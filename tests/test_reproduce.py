@@ -22,8 +22,16 @@ from mankit.reproduce import beside_published, error_by_K, failures, jobs_of, pu
 from mankit.runs import train_in
 
 ROOT = Path(__file__).parents[1]
-TINY = Recipe("dgl", 2, {"head": "0c1f"}, widths=(4, 6, 8), epochs=1, batch=20, per_step=True,
-              data_options={"train_size": 60, "val_size": 20, "test_size": 50})  # fmt: skip
+TINY = Recipe(
+    "dgl",
+    2,
+    {"head": "0c1f"},
+    widths=(4, 6, 8),
+    epochs=1,
+    batch=20,
+    per_step=True,
+    data_options={"train_size": 60, "val_size": 20, "test_size": 50},
+)
 PAPER = (Published(11.5, "%", "test error", "InfoPro (ICLR 2021)", ""),)
 
 
@@ -82,10 +90,14 @@ def test_folders_keep_seeds_profiles_and_rates_apart(tmp_path):
     assert jobs_of("memory") == []
 
 
-@pytest.mark.parametrize("arguments, said", [
-    ({"study": "cifar"}, "cifar10"), ({"study": "cifar10", "profile": "fast"}, "quick"),
-    ({"study": "cifar10", "seeds": 0}, "seeds=0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"study": "cifar"}, "cifar10"),
+        ({"study": "cifar10", "profile": "fast"}, "quick"),
+        ({"study": "cifar10", "seeds": 0}, "seeds=0"),
+    ],
+)
 def test_bad_input_is_said_in_words(arguments, said):
     with pytest.raises(ValueError, match=said):
         jobs_of(**arguments)
@@ -116,8 +128,9 @@ def test_wrong_names_end_with_one_line_before_anything_is_done(mankit, tmp_path)
 
 
 def test_every_notebook_shows_what_is_there_and_the_report_has_all(mankit, monkeypatch, tmp_path):
-    monkeypatch.setattr(reproduce, "train_study", lambda study, profile, seeds, out, lr, **_: read_study(
-        study, profile, seeds, out, lr))  # fmt: skip
+    monkeypatch.setattr(
+        reproduce, "train_study", lambda study, profile, seeds, out, lr, **_: read_study(study, profile, seeds, out, lr)
+    )
     job = next(job for job in jobs_of("controls", "quick", 1, tmp_path) if job.cell.method == "DGL")
     # a run that is finished, in the place where it is looked for: its summary is all that is read
     train_in(tmp_path / "tiny", TINY)

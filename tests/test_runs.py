@@ -28,9 +28,15 @@ from mankit.sources import Augment
 
 ROOT = Path(__file__).parents[1]
 TINY = Recipe(
-    rule="man", K=3, options={"head": "0c1f", "decay": 0.9}, widths=(4, 6, 8), epochs=3, batch=20, augment=True,
+    rule="man",
+    K=3,
+    options={"head": "0c1f", "decay": 0.9},
+    widths=(4, 6, 8),
+    epochs=3,
+    batch=20,
+    augment=True,
     data_options={"train_size": 60, "val_size": 30, "test_size": 50},
-)  # fmt: skip
+)
 RECIPES = {
     "man": TINY,
     "bp": TINY.but(rule="bp", options={}),
@@ -184,8 +190,13 @@ def test_killed_ten_times_at_random_moments(tmp_path):
 def test_the_folder_holds_everything(whole):
     names = {file.name for file in whole.iterdir()} - {".lock"}
     assert names == {
-        "recipe.json", "environment.json", "log.jsonl", "checkpoint.pt", "checkpoint.before.pt", "summary.json",
-    }  # fmt: skip
+        "recipe.json",
+        "environment.json",
+        "log.jsonl",
+        "checkpoint.pt",
+        "checkpoint.before.pt",
+        "summary.json",
+    }
     record = read_run(whole)
     assert record.recipe == TINY
     assert [row["step"] for row in record.log] == [3, 6, 9]
@@ -363,8 +374,10 @@ def test_folder_in_use_is_said(data, tmp_path):
 
 
 def test_a_killed_process_lets_go_of_the_folder(data, tmp_path):
-    code = f"from mankit.runs import open_run, Recipe; import os, signal\nwith open_run({str(tmp_path)!r}, " \
-           f"Recipe.from_json({TINY.to_json()!r}), device='cpu'): os.kill(os.getpid(), signal.SIGKILL)"  # fmt: skip
+    code = (
+        f"from mankit.runs import open_run, Recipe; import os, signal\nwith open_run({str(tmp_path)!r}, "
+        f"Recipe.from_json({TINY.to_json()!r}), device='cpu'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     train_in(tmp_path, TINY, data)

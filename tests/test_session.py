@@ -15,8 +15,16 @@ from mankit.measure import ema_distance
 from mankit.recipes import Recipe
 
 SMALL = {"train_size": 120, "val_size": 60, "test_size": 50}
-MAN = Recipe("man", 3, {"head": "0c1f", "decay": 0.9, "base": "dgl"}, widths=(4, 6, 8), data_options=SMALL, epochs=4,
-             batch=20, per_step=True)  # fmt: skip
+MAN = Recipe(
+    "man",
+    3,
+    {"head": "0c1f", "decay": 0.9, "base": "dgl"},
+    widths=(4, 6, 8),
+    data_options=SMALL,
+    epochs=4,
+    batch=20,
+    per_step=True,
+)
 DGL = MAN.but(rule="dgl", options={"head": "0c1f"})
 BP = MAN.but(rule="bp", options={})
 

@@ -185,9 +185,12 @@ def test_ctrl_c_keeps_what_is_finished_ends_the_kernels_and_goes_on(mankit, tmp_
     words = ["sweep", str(notebook), "-g", "K", "1,2,3", "-o", str(tmp_path)]
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "mankit", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "mankit", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=interruptible,
-    )  # fmt: skip
+    )
     try:
         end = time.time() + 60
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
@@ -225,8 +228,9 @@ def test_this_projects_own_notebook_can_be_swept(mankit, tmp_path, request):
 
 
 def table_of(cells, **columns):
-    return pd.DataFrame([{**cell, **{name: f(cell) for name, f in columns.items()}, "duration_s": 1.0, "error": ""}
-                         for cell in cells])  # fmt: skip
+    return pd.DataFrame(
+        [{**cell, **{name: f(cell) for name, f in columns.items()}, "duration_s": 1.0, "error": ""} for cell in cells]
+    )
 
 
 def test_plot_has_a_line_a_decay_over_K_with_the_spread_of_the_seeds():

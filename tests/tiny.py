@@ -64,8 +64,7 @@ def resnet32(cuts):
     layers = [nn.Sequential(*stem)]
     width, ends = 16, [16]
     for new in [16] * 5 + [32] * 5 + [64] * 5:
-        shortcut = None if new == width else nn.Sequential(
-            nn.Conv2d(width, new, 1, 2, bias=False), nn.BatchNorm2d(new))
+        shortcut = None if new == width else nn.Sequential(nn.Conv2d(width, new, 1, 2, bias=False), nn.BatchNorm2d(new))
         layers.append(BasicBlock(width, new, 1 if new == width else 2, shortcut))
         width = new
         ends.append(new)

@@ -10,9 +10,13 @@ import typer
 
 OPTION = typer.Option
 NAMES = {
-    "ratio": "step / BP's", "step_ms": "step (ms)", "images_per_s": "images/s", "saved_kib": "saved (KiB/image)",
-    "gflops": "GFLOPs/image", "peak_kib": "CUDA peak (KiB/image)",
-}  # fmt: skip
+    "ratio": "step / BP's",
+    "step_ms": "step (ms)",
+    "images_per_s": "images/s",
+    "saved_kib": "saved (KiB/image)",
+    "gflops": "GFLOPs/image",
+    "peak_kib": "CUDA peak (KiB/image)",
+}
 
 
 def bench(
@@ -44,9 +48,18 @@ def bench(
         _check_writable(csv)
     try:
         table = library.bench(
-            network, K, batch, rounds, steps=10 if device.startswith("cuda") else 1, head=head, size=size,
-            device=device, bf16=bf16, compile=compile, progress=lambda r: tqdm(r, unit="round", delay=0.5),
-        )  # fmt: skip
+            network,
+            K,
+            batch,
+            rounds,
+            steps=10 if device.startswith("cuda") else 1,
+            head=head,
+            size=size,
+            device=device,
+            bf16=bf16,
+            compile=compile,
+            progress=lambda r: tqdm(r, unit="round", delay=0.5),
+        )
     except KeyboardInterrupt:
         print("mankit: stopped before the end, so there is nothing to compare; --rounds 3 is quicker", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -56,8 +69,17 @@ def bench(
     print(table.rename(columns=NAMES).to_string(index=False, float_format=_number))
     print("Times hold within this run only: compare the ratios. Saved: the largest block's activations, counted.")
     if csv:
-        settings = {"network": network, "K": K, "batch": batch, "size": size, "head": head, "bf16": bf16,
-                    "compile": compile, "device": on, "rounds": rounds}  # fmt: skip
+        settings = {
+            "network": network,
+            "K": K,
+            "batch": batch,
+            "size": size,
+            "head": head,
+            "bf16": bf16,
+            "compile": compile,
+            "device": on,
+            "rounds": rounds,
+        }
         table.assign(**settings).to_csv(csv, index=False)
 
 

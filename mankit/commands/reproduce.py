@@ -43,8 +43,16 @@ def reproduce(
     out = writable(out).resolve()
     root = root.resolve() if root else None
     broken, executed = 0, []
-    values = {"profile": profile, "seeds": seeds, "jobs": jobs, "lr": lr, "device": device, "out": str(out),
-              "root": str(root) if root else None, "train": False}  # fmt: skip
+    values = {
+        "profile": profile,
+        "seeds": seeds,
+        "jobs": jobs,
+        "lr": lr,
+        "device": device,
+        "out": str(out),
+        "root": str(root) if root else None,
+        "train": False,
+    }
     try:
         for name in names:
             print(f"{name}, profile {profile}:", file=sys.stderr)

@@ -13,9 +13,21 @@ from .inputs import writable
 
 OPTION = typer.Option
 FIELDS = (
-    "rule", "K", "network", "data", "epochs", "batch", "lr", "seed", "per_step", "augment", "bf16", "per_block",
-    "ema_update", "compile",
-)  # fmt: skip
+    "rule",
+    "K",
+    "network",
+    "data",
+    "epochs",
+    "batch",
+    "lr",
+    "seed",
+    "per_step",
+    "augment",
+    "bf16",
+    "per_block",
+    "ema_update",
+    "compile",
+)
 OF_RULE = ("head", "decay", "branches", "start", "base", "lam_x", "lam_y", "contrast")
 OF_DATA = ("train_size", "size")
 
@@ -167,7 +179,9 @@ def _train(steps: object, run: object) -> None:
 
 
 def _print_table(recipe: object, table: object, seconds: float, device: str) -> None:
-    print(f"{recipe.rule} on {recipe.data}, {recipe.network}, K={recipe.K}, {recipe.epochs} epochs, "
-          f"seed {recipe.seed}: {seconds:.1f} s on {device}")  # fmt: skip
+    print(
+        f"{recipe.rule} on {recipe.data}, {recipe.network}, K={recipe.K}, {recipe.epochs} epochs, "
+        f"seed {recipe.seed}: {seconds:.1f} s on {device}"
+    )
     names = {"own_head": "own head (%)", "linear_probe": "linear probe (%)", "saved_mib": "saved (MiB)"}
     print(table.rename(columns=names).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))

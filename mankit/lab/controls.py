@@ -41,37 +41,90 @@ class Controls:
         self._recipe, options = recipe, recipe.options
         lam_x, lam_y = (_weight(name, options.get(name, 1.0)) for name in ("lam_x", "lam_y"))
         self.rule = _choice("Rule", [(NAMES[name], name) for name in RULES], recipe.rule, "How the blocks are trained")
-        self.K = w.IntSlider(recipe.K, 1, max(recipe.K, units(recipe.network)), description="Blocks K", **_look(),
-                             tooltip="Into how many gradient-isolated blocks the network is cut (1: plain BP)")
-        self.base = _choice("MAN over", [(NAMES[n], n) for n in ("greedy", "dgl", "infopro")],
-                            options.get("base", "dgl"), "The rule whose loss is taken on the look-ahead")
-        self.branches = _choice("MAN's branches", list(zip(("both (MAN)", "bias only", "EMA only", "twin: two trained"),
-                                BRANCHES, strict=True)), options.get("branches", "both"), "MAN, or one of its controls")
+        self.K = w.IntSlider(
+            recipe.K,
+            1,
+            max(recipe.K, units(recipe.network)),
+            description="Blocks K",
+            **_look(),
+            tooltip="Into how many gradient-isolated blocks the network is cut (1: plain BP)",
+        )
+        self.base = _choice(
+            "MAN over",
+            [(NAMES[n], n) for n in ("greedy", "dgl", "infopro")],
+            options.get("base", "dgl"),
+            "The rule whose loss is taken on the look-ahead",
+        )
+        self.branches = _choice(
+            "MAN's branches",
+            list(zip(("both (MAN)", "bias only", "EMA only", "twin: two trained"), BRANCHES, strict=True)),
+            options.get("branches", "both"),
+            "MAN, or one of its controls",
+        )
         self.decay = w.SelectionSlider(
             options=[(_decay_name(d), d) for d in sorted({*DECAYS, float(options.get("decay", 0.995))})],
-            value=float(options.get("decay", 0.995)), description="EMA decay", **_look(),
-            tooltip="How slowly the EMA follows the next layer; may be moved while it trains")
-        self.lam_x = w.FloatSlider(lam_x, min=0, max=max(5, lam_x), step=0.25, description="\u03bb\u2081 (image)",
-                                   tooltip="InfoPro: weight of the reconstruction of the image", **_look())
-        self.lam_y = w.FloatSlider(lam_y, min=0, max=max(5, lam_y), step=0.25, description="\u03bb\u2082 (class)",
-                                   tooltip="InfoPro: weight of the classification", **_look())
+            value=float(options.get("decay", 0.995)),
+            description="EMA decay",
+            **_look(),
+            tooltip="How slowly the EMA follows the next layer; may be moved while it trains",
+        )
+        self.lam_x = w.FloatSlider(
+            lam_x,
+            min=0,
+            max=max(5, lam_x),
+            step=0.25,
+            description="\u03bb\u2081 (image)",
+            tooltip="InfoPro: weight of the reconstruction of the image",
+            **_look(),
+        )
+        self.lam_y = w.FloatSlider(
+            lam_y,
+            min=0,
+            max=max(5, lam_y),
+            step=0.25,
+            description="\u03bb\u2082 (class)",
+            tooltip="InfoPro: weight of the classification",
+            **_look(),
+        )
         names = [name for name in DATASETS if name != "folder"]
-        self.data = _choice("Data", names + [recipe.data] * (recipe.data not in names), recipe.data,
-                            "glyphs and digits need no download; photographs are made small (16 x 16)")
-        self.network = _choice("Network", list(dict.fromkeys([*NETWORKS, recipe.network])), recipe.network,
-                               "lab: 9 layers, lab16: 16; the ResNets are slow without a GPU")
-        self.epochs = w.BoundedIntText(recipe.epochs, 1, 400, description="Epochs", tooltip="Passes over the data",
-                                       **_look())
-        self.lr = w.FloatLogSlider(recipe.lr, base=10, min=-3, max=0.5, step=0.05, description="Learning rate",
-                                   readout_format=".3f", tooltip="The highest; it warms up and falls again", **_look())
-        self.seed = w.BoundedIntText(recipe.seed, 0, 9999, description="Seed", **_look(),
-                                     tooltip="Of the weights, the data and their order")
+        self.data = _choice(
+            "Data",
+            names + [recipe.data] * (recipe.data not in names),
+            recipe.data,
+            "glyphs and digits need no download; photographs are made small (16 x 16)",
+        )
+        self.network = _choice(
+            "Network",
+            list(dict.fromkeys([*NETWORKS, recipe.network])),
+            recipe.network,
+            "lab: 9 layers, lab16: 16; the ResNets are slow without a GPU",
+        )
+        self.epochs = w.BoundedIntText(
+            recipe.epochs, 1, 400, description="Epochs", tooltip="Passes over the data", **_look()
+        )
+        self.lr = w.FloatLogSlider(
+            recipe.lr,
+            base=10,
+            min=-3,
+            max=0.5,
+            step=0.05,
+            description="Learning rate",
+            readout_format=".3f",
+            tooltip="The highest; it warms up and falls again",
+            **_look(),
+        )
+        self.seed = w.BoundedIntText(
+            recipe.seed, 0, 9999, description="Seed", **_look(), tooltip="Of the weights, the data and their order"
+        )
         self.strip = w.HTML(layout=w.Layout(margin="4px 0"))
         self._kept_options = {name: v for name, v in recipe.options.items() if name not in self._by_option()}
         self._columns = w.HBox(
-            [w.VBox([self.rule, self.K, self.data, self.network, self.epochs, self.lr, self.seed]),
-             w.VBox([self.base, self.branches, self.decay, self.lam_x, self.lam_y])],
-            layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
+            [
+                w.VBox([self.rule, self.K, self.data, self.network, self.epochs, self.lr, self.seed]),
+                w.VBox([self.base, self.branches, self.decay, self.lam_x, self.lam_y]),
+            ],
+            layout=w.Layout(flex_flow="row wrap", align_items="flex-start"),
+        )
         self.box = w.VBox([self._columns, self.strip])
         for widget in self.all():
             widget.observe(self._fit, "value")
@@ -83,8 +136,13 @@ class Controls:
         return plain + list(self._by_option().values())
 
     def _by_option(self) -> dict[str, w.Widget]:
-        return {"base": self.base, "branches": self.branches, "decay": self.decay, "lam_x": self.lam_x,
-                "lam_y": self.lam_y}
+        return {
+            "base": self.base,
+            "branches": self.branches,
+            "decay": self.decay,
+            "lam_x": self.lam_x,
+            "lam_y": self.lam_y,
+        }
 
     @property
     def recipe(self) -> Recipe:
@@ -95,10 +153,16 @@ class Controls:
         if data != self._recipe.data:
             sizes = SMALL if data in ("cifar10", "svhn", "stl10") else {}
         return self._recipe.but(
-            rule=rule, K=self.K.value, options={name: v for name, v in chosen.items() if name in allowed},
-            network=self.network.value, data=data, data_options=sizes,
-            epochs=self.epochs.value, lr=self.lr.value, seed=self.seed.value,
-        )  # fmt: skip
+            rule=rule,
+            K=self.K.value,
+            options={name: v for name, v in chosen.items() if name in allowed},
+            network=self.network.value,
+            data=data,
+            data_options=sizes,
+            epochs=self.epochs.value,
+            lr=self.lr.value,
+            seed=self.seed.value,
+        )
 
     def _fit(self, change: object = None) -> None:
         """Show what the rule takes, let K go as far as the network does, draw the cut."""
@@ -162,20 +226,31 @@ def cut_strip(count: int, K: int, rule: str) -> str:
     """The network's layers in a row, coloured and numbered by block, as HTML."""
     cells, sizes = [], [len(block) for block in cut([nn.Identity()] * count, K)]
     for k, size in enumerate(sizes):
-        style = (f"flex:{size};background:{block_color(k, K)};color:white;text-align:center;"
-                 "border-radius:4px;padding:3px 0;font-size:12px;text-shadow:0 0 3px black,0 0 3px black")
+        style = (
+            f"flex:{size};background:{block_color(k, K)};color:white;text-align:center;"
+            "border-radius:4px;padding:3px 0;font-size:12px;text-shadow:0 0 3px black,0 0 3px black"
+        )
         cells.append(f'<div style="{style}" title="block {k + 1}: {size} of {count} layers">{k + 1}</div>')
     text = f"{count} layers (stem + {count - 1} units) in K = {K} block{'s' * (K > 1)}"
     text += " (BP: where it is measured; the gradient passes)" if rule == "bp" else ": no gradient passes a gap"
-    return (f'<div role="img" aria-label="{text}: {", ".join(map(str, sizes))} layers" style="max-width:680px">'
-            f'<div style="display:flex;gap:6px">{"".join(cells)}</div>'
-            f'<div style="font-size:12px;color:var(--jp-ui-font-color1, inherit)">{text}</div></div>')
+    return (
+        f'<div role="img" aria-label="{text}: {", ".join(map(str, sizes))} layers" style="max-width:680px">'
+        f'<div style="display:flex;gap:6px">{"".join(cells)}</div>'
+        f'<div style="font-size:12px;color:var(--jp-ui-font-color1, inherit)">{text}</div></div>'
+    )
 
 
 def parameters(recipe: Recipe) -> dict[str, object]:
     """A recipe as parameters of a notebook: rule, K, data, network, epochs, lr, seed and the rule's own options."""
-    plain = {"rule": recipe.rule, "K": recipe.K, "data": recipe.data, "network": recipe.network,
-             "epochs": recipe.epochs, "lr": recipe.lr, "seed": recipe.seed}
+    plain = {
+        "rule": recipe.rule,
+        "K": recipe.K,
+        "data": recipe.data,
+        "network": recipe.network,
+        "epochs": recipe.epochs,
+        "lr": recipe.lr,
+        "seed": recipe.seed,
+    }
     return {**plain, **recipe.options}
 
 
@@ -192,15 +267,18 @@ def command(recipe: Recipe) -> str:
 
 def as_papermill(recipe: Recipe) -> str:
     """The parameters as options of `mankit run NOTEBOOK` (and of papermill)."""
-    return " ".join(f"-p {name} {shlex.quote(v if isinstance(v, str) else json.dumps(v))}"
-                    for name, v in parameters(recipe).items())
+    return " ".join(
+        f"-p {name} {shlex.quote(v if isinstance(v, str) else json.dumps(v))}" for name, v in parameters(recipe).items()
+    )
 
 
 def folded(error: str) -> str:
     """A traceback as HTML: its last line, and the rest folded away."""
     last = error.strip().splitlines()[-1]
-    return (f'<details style="color:{RED}"><summary><b>{html.escape(last)}</b></summary>'
-            f"<pre>{html.escape(error)}</pre></details>")
+    return (
+        f'<details style="color:{RED}"><summary><b>{html.escape(last)}</b></summary>'
+        f"<pre>{html.escape(error)}</pre></details>"
+    )
 
 
 def _look() -> dict[str, object]:

@@ -30,11 +30,27 @@ PATIENCE = 2.0  # seconds to wait for a page to say that it has drawn the last p
 
 
 def panel(
-    rule: str = "man", K: int = 8, *, decay: float = 0.995, base: str = "dgl", branches: str = "both",
-    lam_x: float = 1.0, lam_y: float = 1.0, head: str = "0c1f", data: str = "glyphs",
-    data_options: dict[str, object] | None = None, network: str | None = None, epochs: int = 6, batch: int = 100,
-    lr: float = 0.1, seed: int = 0, per_step: bool = True, augment: bool = False, short_epochs: int = 3,
-    device: str = "auto", live: bool | None = None,
+    rule: str = "man",
+    K: int = 8,
+    *,
+    decay: float = 0.995,
+    base: str = "dgl",
+    branches: str = "both",
+    lam_x: float = 1.0,
+    lam_y: float = 1.0,
+    head: str = "0c1f",
+    data: str = "glyphs",
+    data_options: dict[str, object] | None = None,
+    network: str | None = None,
+    epochs: int = 6,
+    batch: int = 100,
+    lr: float = 0.1,
+    seed: int = 0,
+    per_step: bool = True,
+    augment: bool = False,
+    short_epochs: int = 3,
+    device: str = "auto",
+    live: bool | None = None,
 ) -> Panel | Still:
     """A live panel with these settings to begin with; the last line of a cell shows it.
 
@@ -51,8 +67,20 @@ def panel(
     given = {"decay": decay, "base": base, "branches": branches, "lam_x": lam_x, "lam_y": lam_y, "head": head}
     options = {name: value for name, value in given.items() if name in options_of(rule, base)}
     network = network or ("lab" if K <= 9 else "lab16")
-    recipe = Recipe(rule, K, options, network, data=data, data_options=data_options or {}, epochs=epochs, batch=batch,
-                    lr=lr, seed=seed, per_step=per_step, augment=augment)  # fmt: skip
+    recipe = Recipe(
+        rule,
+        K,
+        options,
+        network,
+        data=data,
+        data_options=data_options or {},
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        seed=seed,
+        per_step=per_step,
+        augment=augment,
+    )
     if is_live(live):
         return Panel(recipe, device)
     return Still(recipe.but(epochs=min(epochs, short_epochs)), device)
@@ -113,26 +141,38 @@ class Panel:
         self.reset = _button("Reset", "refresh", "End this run and empty the plots", self._reset)
         self.keep = _button("Keep this run to compare", "thumb-tack", "Draw it beside the next run", self._keep)
         self.probe = w.ToggleButtons(
-            options=[("own head", False), ("linear probe", True)], description="Accuracy by",
+            options=[("own head", False), ("linear probe", True)],
+            description="Accuracy by",
             tooltips=["of each block's own auxiliary network", "of a linear read-out of the block's features"],
-            style={"button_width": "100px", "description_width": "90px"}, layout=w.Layout(width="330px"),
-        )  # fmt: skip
+            style={"button_width": "100px", "description_width": "90px"},
+            layout=w.Layout(width="330px"),
+        )
         self.probe.observe(lambda change: self._draw(), "value")
         self.progress = w.IntProgress(0, 0, 1, description="Step", layout=w.Layout(width="330px"))
         self.status, self.error, self.summary = (w.HTML() for _ in range(3))
         self.copy = CopyButton()
         self.copy.observe(self._fit_width, "width")
         self.copy.observe(self._closed, "views")
-        self.code = w.Textarea(disabled=True, description="As a command", rows=5,
-                               layout=w.Layout(width="680px"), style={"description_width": "120px"})
+        self.code = w.Textarea(
+            disabled=True,
+            description="As a command",
+            rows=5,
+            layout=w.Layout(width="680px"),
+            style={"description_width": "120px"},
+        )
         wrap = w.Layout(flex_flow="row wrap")
-        self.box = w.VBox([
-            self.controls.box,
-            w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap),
-            w.HBox([self.progress, self.probe], layout=wrap),
-            self.status, self.error, self.figure, self.summary,
-            w.HBox([self.code, self.copy], layout=wrap),
-        ])  # fmt: skip
+        self.box = w.VBox(
+            [
+                self.controls.box,
+                w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap),
+                w.HBox([self.progress, self.probe], layout=wrap),
+                self.status,
+                self.error,
+                self.figure,
+                self.summary,
+                w.HBox([self.code, self.copy], layout=wrap),
+            ]
+        )
 
     def _ipython_display_(self) -> None:
         display(self.box)

@@ -15,8 +15,9 @@ TINTS = ("#CFE8F7", "#FBE3B0", "#C5E8DC", "#F2D6E6", "#DDDDDD", "#F6CFB5")  # th
 INNER, CUT = 0.3, 0.8  # gaps between layers of a block and at a cut, in layer widths
 
 
-def cut_picture(sizes: Sequence[int], names: Sequence[str] | None = None, rule: str = "",
-                look_ahead: bool = False) -> go.Figure:
+def cut_picture(
+    sizes: Sequence[int], names: Sequence[str] | None = None, rule: str = "", look_ahead: bool = False
+) -> go.Figure:
     """The network as a strip of layers, cut into K = len(sizes) blocks of `sizes` layers, a head on each.
 
     Dark arrows (forward) cross the cuts, red arrows (gradient) end there. `names`: one for each layer;
@@ -54,8 +55,13 @@ def _block(shapes: list, notes: list, left: float, right: float, wide: float, bl
     _box(shapes, notes, (middle - head / 2, 216, head, 76), "white", title)
     up, down = middle - 0.22 * head, middle + 0.22 * head
     name = f"block {block + 1}" if wide > 46 else str(block + 1)
-    notes += [_arrow(up, 190, up, 216), _arrow(down, 216, down, 190, RED), _word(middle, 303, "loss", 12),
-              _arrow(right, 95, left, 95, RED), _word((left + right) / 2, 74, name, 12)]
+    notes += [
+        _arrow(up, 190, up, 216),
+        _arrow(down, 216, down, 190, RED),
+        _word(middle, 303, "loss", 12),
+        _arrow(right, 95, left, 95, RED),
+        _word((left + right) / 2, 74, name, 12),
+    ]
 
 
 def _cut(shapes: list, notes: list, right: float, wide: float, look_ahead: bool) -> None:
@@ -67,15 +73,24 @@ def _cut(shapes: list, notes: list, right: float, wide: float, look_ahead: bool)
         start = np.array([right + (CUT + 0.15) * wide, 190])
         end = np.array([right - wide / 2 + max(wide, 20) / 2, 246])
         near = end + 8 * (start - end) / np.linalg.norm(start - end)  # plotly has no dotted arrows
-        shapes.append(dict(type="line", x0=start[0], y0=start[1], x1=near[0], y1=near[1],
-                           line=dict(color=BLUE, width=2, dash="dot")))
+        shapes.append(
+            dict(
+                type="line",
+                x0=start[0],
+                y0=start[1],
+                x1=near[0],
+                y1=near[1],
+                line=dict(color=BLUE, width=2, dash="dot"),
+            )
+        )
         notes.append(_arrow(*near, *end, BLUE))
 
 
 def _box(shapes: list, notes: list, box: tuple[float, float, float, float], fill: str, name: str) -> None:
     x, y, width, height = box
-    shapes.append(dict(type="rect", x0=x, x1=x + width, y0=y, y1=y + height, fillcolor=fill,
-                       line=dict(color=INK, width=1)))
+    shapes.append(
+        dict(type="rect", x0=x, x1=x + width, y0=y, y1=y + height, fillcolor=fill, line=dict(color=INK, width=1))
+    )
     if width >= 14:  # a name stands upright where it is wider than its box
         angle = None if 8 * len(name) < width else -90
         notes.append(dict(_word(x + width / 2, y + height / 2, name, 12), textangle=angle))
@@ -103,8 +118,10 @@ def _finish(fig: go.Figure, sizes: list[int], rule: str, look_ahead: bool) -> go
     layers, blocks = f"{depth} layer{'s' * (depth > 1)}", f"{count} block{'s' * (count > 1)}"
     stop = "No cut: the gradient of one loss reaches every layer (back-propagation)."
     if count > 1:
-        stop = (f"Features cross every cut ({count - 1} in all), no gradient does: "
-                "each block learns from the loss of its own head.")
+        stop = (
+            f"Features cross every cut ({count - 1} in all), no gradient does: "
+            "each block learns from the loss of its own head."
+        )
     alt = f"{rule or 'Network'}: {layers} in {blocks} of {', '.join(map(str, sizes))}. {stop}"
     alt += " Dotted arrows: head i takes weights from the first layer of block i+1." * ahead
     fig.add_scatter(x=[0], y=[0], mode="markers", marker_opacity=0, hoverinfo="skip")  # axes need a trace
@@ -114,8 +131,9 @@ def _finish(fig: go.Figure, sizes: list[int], rule: str, look_ahead: bool) -> go
     return fig.update_layout(margin=dict(t=46, b=4))
 
 
-def image_grid(images: Sequence | np.ndarray, titles: Sequence[str] | None = None, columns: int = 8,
-               title: str = "") -> go.Figure:
+def image_grid(
+    images: Sequence | np.ndarray, titles: Sequence[str] | None = None, columns: int = 8, title: str = ""
+) -> go.Figure:
     """A contact sheet of images (N, 3, H, W): uint8, or floats in [0, 1] (others are clipped); titles on top.
 
     The pixels travel in the figure: keep N * H * W below about 4,000 for a figure under 20 kB.
@@ -137,16 +155,21 @@ def image_grid(images: Sequence | np.ndarray, titles: Sequence[str] | None = Non
         top, left = (i // columns) * (high + head) + head, (i % columns) * (wide + gap)
         sheet[top : top + high, left : left + wide] = image
         if titles is not None:
-            fig.add_annotation(x=left + wide / 2 - 0.5, y=top - 0.5, text=str(titles[i]), yanchor="bottom",
-                               showarrow=False, font_size=12)
+            fig.add_annotation(
+                x=left + wide / 2 - 0.5,
+                y=top - 0.5,
+                text=str(titles[i]),
+                yanchor="bottom",
+                showarrow=False,
+                font_size=12,
+            )
     file = io.BytesIO()
     imsave(file, sheet, metadata={"Software": None})
     source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
     fig.add_image(source=source, hoverinfo="skip")
     fig.update_xaxes(visible=False).update_yaxes(visible=False)
     words = f": {', '.join(map(str, titles))}" if titles is not None else ""
-    alt = (f"{title or 'Images'}. {count} image{'s' * (count > 1)} of {wide} x {high} pixels, "
-           f"{columns} in a row{words}.")
+    alt = f"{title or 'Images'}. {count} image{'s' * (count > 1)} of {wide} x {high} pixels, {columns} in a row{words}."
     style(fig, title, alt, height=round(sheet.shape[0] * zoom) + (60 if title else 20), left=20, right=20)
     return fig.update_layout(margin=dict(t=50 if title else 10, b=10))
 

@@ -16,13 +16,27 @@ from mankit.lab.pictures import cut_picture, image_grid
 from mankit.lab.static import INK, plain
 from mankit.lab.style import GREY, WIDTH, bundle, left_margin, look, looks, number, say, show, style, unit
 
-__all__ = ["bars", "block_accuracy", "bundle", "cka_heatmap", "cka_heatmaps", "curves", "cut_picture",
-           "image_grid", "look", "show"]
+__all__ = [
+    "bars",
+    "block_accuracy",
+    "bundle",
+    "cka_heatmap",
+    "cka_heatmaps",
+    "curves",
+    "cut_picture",
+    "image_grid",
+    "look",
+    "show",
+]
 Stats = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, minimum, maximum over the seeds
 
 
-def block_accuracy(series: Mapping[str, Sequence], ylabel: str = "accuracy (%)", chance: float | None = None,
-                   title: str = "Accuracy by block") -> go.Figure:
+def block_accuracy(
+    series: Mapping[str, Sequence],
+    ylabel: str = "accuracy (%)",
+    chance: float | None = None,
+    title: str = "Accuracy by block",
+) -> go.Figure:
     """Accuracy against the block, 1 to K, a line a rule; seeds (lists of K) show as mean, minimum, maximum.
 
     A NaN is a gap. Raises ValueError for an empty dict and for seeds of different lengths.
@@ -33,8 +47,13 @@ def block_accuracy(series: Mapping[str, Sequence], ylabel: str = "accuracy (%)",
     return fig.update_xaxes(tickvals=_ticks(deepest), range=[0.7, deepest + 0.3])
 
 
-def curves(series: Mapping[str, tuple], xlabel: str = "epoch", ylabel: str = "accuracy (%)", title: str = "",
-           log_y: bool = False) -> go.Figure:
+def curves(
+    series: Mapping[str, tuple],
+    xlabel: str = "epoch",
+    ylabel: str = "accuracy (%)",
+    title: str = "",
+    log_y: bool = False,
+) -> go.Figure:
     """Curves name: (xs, ys), such as accuracy against the epoch; ys may be a list of seeds. A NaN is a gap.
 
     Raises ValueError for an empty dict, xs and ys of different lengths, and with log_y values not above 0.
@@ -48,8 +67,9 @@ def curves(series: Mapping[str, tuple], xlabel: str = "epoch", ylabel: str = "ac
         if xs.shape != mean.shape:
             raise ValueError(f"{name!r} has {xs.size} xs but {mean.size} ys: give one y for each x")
         if log_y and (low <= 0).any():
-            raise ValueError(f"{name!r} has a value of {np.nanmin(low):g}: a log axis needs values above 0; "
-                             "use log_y=False")
+            raise ValueError(
+                f"{name!r} has a value of {np.nanmin(low):g}: a log axis needs values above 0; use log_y=False"
+            )
     return _lines(points, xlabel, xlabel, ylabel, title, log_y=log_y)
 
 
@@ -80,14 +100,14 @@ def bars(values: Mapping[str, float | Sequence[float]], ylabel: str, title: str 
     return fig.update_xaxes(showgrid=False, range=[-0.5, len(names) - 0.5])
 
 
-def cka_heatmap(matrix: Sequence, xlabel: str = "block", ylabel: str = "block",
-                title: str = "CKA") -> go.Figure:
+def cka_heatmap(matrix: Sequence, xlabel: str = "block", ylabel: str = "block", title: str = "CKA") -> go.Figure:
     """One CKA matrix, rows (ylabel) from the bottom up, columns (xlabel); see `cka_heatmaps`."""
     return cka_heatmaps({"": matrix}, xlabel, ylabel, title)
 
 
-def cka_heatmaps(matrices: Mapping[str, Sequence], xlabel: str = "block", ylabel: str = "block",
-                 title: str = "CKA") -> go.Figure:
+def cka_heatmaps(
+    matrices: Mapping[str, Sequence], xlabel: str = "block", ylabel: str = "block", title: str = "CKA"
+) -> go.Figure:
     """CKA matrices side by side, name: (rows, columns) of similarities 0..1, on one scale. A NaN is a gap.
 
     Raises ValueError for an empty dict, a matrix that isn't 2-D, and values outside -1..1 (unbiased CKA may
@@ -103,11 +123,24 @@ def cka_heatmaps(matrices: Mapping[str, Sequence], xlabel: str = "block", ylabel
     for i, (name, z) in enumerate(tables.items(), start=1):
         cell = min(wide / z.shape[1], high / z.shape[0] * 1.8)
         bar = dict(title=dict(text="CKA", side="right"), thickness=14)
-        fig.add_heatmap(z=plain(z), x=_count(z.shape[1]), y=_count(z.shape[0]), zmin=0, zmax=1, xgap=1,
-                        ygap=1, text=_cells(z, cell), texttemplate="%{text}", colorscale="Cividis",
-                        textfont_size=min(13, max(9, round(cell * 0.4))), showscale=i == count,
-                        colorbar=bar, row=1, col=i,
-                        hovertemplate=f"{ylabel} %{{y}}, {xlabel} %{{x}}: %{{z:.3f}}<extra>{name}</extra>")
+        fig.add_heatmap(
+            z=plain(z),
+            x=_count(z.shape[1]),
+            y=_count(z.shape[0]),
+            zmin=0,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            text=_cells(z, cell),
+            texttemplate="%{text}",
+            colorscale="Cividis",
+            textfont_size=min(13, max(9, round(cell * 0.4))),
+            showscale=i == count,
+            colorbar=bar,
+            row=1,
+            col=i,
+            hovertemplate=f"{ylabel} %{{y}}, {xlabel} %{{x}}: %{{z:.3f}}<extra>{name}</extra>",
+        )
         fig.update_xaxes(title_text=xlabel, tickvals=_ticks(z.shape[1]), showgrid=False, row=1, col=i)
         fig.update_yaxes(tickvals=_ticks(z.shape[0]), showgrid=False, row=1, col=i)
     fig.update_yaxes(title_text=ylabel, col=1)
@@ -118,6 +151,7 @@ def cka_heatmaps(matrices: Mapping[str, Sequence], xlabel: str = "block", ylabel
 
 def _cells(z: np.ndarray, cell: float) -> list[list[str]]:
     """The text of each cell of a heat map: '0.57', in narrow cells '.57', in tiny ones nothing."""
+
     def text(value: float) -> str:
         if np.isnan(value) or cell < 19:
             return ""
@@ -188,16 +222,28 @@ def _spread(mean: np.ndarray, low: np.ndarray, high: np.ndarray, color: str) -> 
     return dict(array=plain(high - mean), arrayminus=plain(mean - low), **whisker)
 
 
-def _lines(points: Mapping[str, tuple[np.ndarray, Stats]], where: str, xlabel: str, ylabel: str, title: str,
-           log_y: bool = False, chance: float | None = None) -> go.Figure:
+def _lines(
+    points: Mapping[str, tuple[np.ndarray, Stats]],
+    where: str,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    log_y: bool = False,
+    chance: float | None = None,
+) -> go.Figure:
     """A line a series with markers and whiskers, the summary in words, and ranges both renderers share."""
     fig, words, ending = go.Figure(), [], unit(ylabel)
     for (name, (xs, (mean, low, high))), kind in zip(points.items(), looks(points), strict=True):
-        fig.add_scatter(x=plain(xs), y=plain(mean), name=name, mode="lines+markers",
-                        error_y=_spread(mean, low, high, kind["color"]),
-                        line=dict(color=kind["color"], dash=kind["dash"], width=2.2),
-                        marker=dict(symbol=kind["symbol"], size=9, maxdisplayed=16),
-                        hovertemplate=f"{where} %{{x}}: %{{y:.4g}}{ending}")
+        fig.add_scatter(
+            x=plain(xs),
+            y=plain(mean),
+            name=name,
+            mode="lines+markers",
+            error_y=_spread(mean, low, high, kind["color"]),
+            line=dict(color=kind["color"], dash=kind["dash"], width=2.2),
+            marker=dict(symbol=kind["symbol"], size=9, maxdisplayed=16),
+            hovertemplate=f"{where} %{{x}}: %{{y:.4g}}{ending}",
+        )
         words.append(f"{name}: {_ends(xs, (mean, low, high), where, ending)}.")
     x = np.concatenate([xs for xs, _ in points.values()])
     y = np.concatenate([edge for _, stats in points.values() for edge in stats[1:]])
@@ -206,10 +252,23 @@ def _lines(points: Mapping[str, tuple[np.ndarray, Stats]], where: str, xlabel: s
         names.append(f"chance: {number(chance)}{ending}")
         y = np.append(y, chance)
         words.append(f"Chance is {number(chance)}{ending}.")
-        fig.add_scatter(x=[0, float(x.max()) + 1], y=[chance, chance], name=names[-1], mode="lines",
-                        hoverinfo="skip", line=dict(color=GREY, dash="dot", width=1.5))
-    style(fig, title, f"{title or ylabel}. {' '.join(words)}", xlabel, ylabel,
-          left=95 if log_y else left_margin(np.nanmax([0, *y])), right=85 + 9 * max(map(len, names)))
+        fig.add_scatter(
+            x=[0, float(x.max()) + 1],
+            y=[chance, chance],
+            name=names[-1],
+            mode="lines",
+            hoverinfo="skip",
+            line=dict(color=GREY, dash="dot", width=1.5),
+        )
+    style(
+        fig,
+        title,
+        f"{title or ylabel}. {' '.join(words)}",
+        xlabel,
+        ylabel,
+        left=95 if log_y else left_margin(np.nanmax([0, *y])),
+        right=85 + 9 * max(map(len, names)),
+    )
     whole = np.unique(x[x == np.round(x)])
     few = len(whole) <= 12 and np.isin(x, whole).all()
     fig.update_xaxes(range=_range(x), tickvals=plain(whole) if few else None)

@@ -23,10 +23,24 @@ from PIL import Image
 
 PT = 0.72  # points per plotly pixel: the matplotlib figure has 100 pixels an inch
 INK = "#222222"
-DASHES = {"solid": "-", "dot": (0, (1, 1.6)), "dash": (0, (4, 2)), "longdash": (0, (8, 2)),
-          "dashdot": (0, (5, 2, 1, 2)), "longdashdot": (0, (8, 2, 1, 2))}
-SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "star": "*", "cross": "P", "x": "X",
-           "triangle-up": "^", "triangle-down": "v"}  # each also with -open
+DASHES = {
+    "solid": "-",
+    "dot": (0, (1, 1.6)),
+    "dash": (0, (4, 2)),
+    "longdash": (0, (8, 2)),
+    "dashdot": (0, (5, 2, 1, 2)),
+    "longdashdot": (0, (8, 2, 1, 2)),
+}
+SYMBOLS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "star": "*",
+    "cross": "P",
+    "x": "X",
+    "triangle-up": "^",
+    "triangle-down": "v",
+}  # each also with -open
 COLORWAY = ["#636efa", "#EF553B", "#00cc96", "#ab63fa", "#FFA15A", "#19d3f3", "#FF6692"]  # plotly's own
 ANCHORS = {"auto": "center", "middle": "center"}  # the other names are the same in both libraries
 
@@ -134,13 +148,27 @@ class _Page:
             _annotation(self, {**defaults, **note})
         if self.layout.get("showlegend", len(spec["data"]) > 1) and self.handles:
             anchor = np.array(self.paper(1.02, 1)) / (self.width, self.height)
-            self.fig.legend(handles=self.handles, loc="upper left", frameon=False, fontsize=self.font,
-                            bbox_to_anchor=anchor, borderaxespad=0, handlelength=3.2)
+            self.fig.legend(
+                handles=self.handles,
+                loc="upper left",
+                frameon=False,
+                fontsize=self.font,
+                bbox_to_anchor=anchor,
+                borderaxespad=0,
+                handlelength=3.2,
+            )
         title = self.layout.get("title", {})
         if _text(title):
             size = title.get("font", {}).get("size", 17) * PT
-            self.fig.text(self.left * self.scale, (self.height - self.top / 2) * self.scale, _text(title),
-                          transform=None, size=size, color=INK, va="center")
+            self.fig.text(
+                self.left * self.scale,
+                (self.height - self.top / 2) * self.scale,
+                _text(title),
+                transform=None,
+                size=size,
+                color=INK,
+                va="center",
+            )
 
     def png(self) -> bytes:
         self.canvas.draw()
@@ -187,12 +215,17 @@ def _scatter(page: _Page, ax: Axes, trace: dict, spec: dict) -> None:
         raise ValueError(f"can't draw {symbol!r} with {dash!r} as PNG: use {', '.join([*SYMBOLS, *DASHES])}")
     color = line.get("color", marker.get("color", page.color))
     fill, is_open = marker.get("color", color), marker.get("symbol", "").endswith("-open")
-    style = {"color": color, "linestyle": DASHES[dash] if "lines" in mode else "none",
-             "linewidth": line.get("width", 2) * PT, "alpha": marker.get("opacity"),
-             "marker": SYMBOLS[symbol] if "markers" in mode else "none",
-             "markersize": marker.get("size", 6) * PT * (1.5 if symbol == "star" else 1.05),
-             "markerfacecolor": "none" if is_open else fill, "markeredgecolor": fill,
-             "markeredgewidth": 1.1 * is_open}
+    style = {
+        "color": color,
+        "linestyle": DASHES[dash] if "lines" in mode else "none",
+        "linewidth": line.get("width", 2) * PT,
+        "alpha": marker.get("opacity"),
+        "marker": SYMBOLS[symbol] if "markers" in mode else "none",
+        "markersize": marker.get("size", 6) * PT * (1.5 if symbol == "star" else 1.05),
+        "markerfacecolor": "none" if is_open else fill,
+        "markeredgecolor": fill,
+        "markeredgewidth": 1.1 * is_open,
+    }
     x, y = _numbers(trace.get("x", range(len(trace["y"])))), _numbers(trace["y"])
     ax.plot(x, y, **style, markevery=max(1, round(len(y) / marker.get("maxdisplayed", len(y) + 1))))
     _whiskers(ax, x, y, trace, color)
@@ -209,8 +242,17 @@ def _whiskers(ax: Axes, x: np.ndarray, y: np.ndarray, trace: dict, color: str) -
     if error:
         down_up = [_numbers(error.get("arrayminus", error["array"])), _numbers(error["array"])]
         thick = error.get("thickness", 2) * PT
-        ax.errorbar(x, y, yerr=down_up, fmt="none", ecolor=error.get("color", color), elinewidth=thick,
-                    capthick=thick, capsize=error.get("width", 4) * PT, zorder=3)
+        ax.errorbar(
+            x,
+            y,
+            yerr=down_up,
+            fmt="none",
+            ecolor=error.get("color", color),
+            elinewidth=thick,
+            capthick=thick,
+            capsize=error.get("width", 4) * PT,
+            zorder=3,
+        )
 
 
 def _bar(page: _Page, ax: Axes, trace: dict, spec: dict) -> None:
@@ -245,8 +287,15 @@ def _heatmap(page: _Page, ax: Axes, trace: dict, spec: dict) -> None:
     mesh = ax.pcolormesh(*edges, z, cmap=cmap, vmin=trace.get("zmin"), vmax=trace.get("zmax"))
     for (row, column), value in np.ndenumerate(z if trace.get("text") else np.zeros((0, 0))):
         dark = not np.isnan(value) and np.dot(cmap(mesh.norm(value))[:3], (0.3, 0.59, 0.11)) < 0.5
-        ax.text(xs[column], ys[row], _text(trace["text"][row][column]), ha="center", va="center",
-                color="white" if dark else "#222222", size=trace.get("textfont", {}).get("size", 12) * PT)
+        ax.text(
+            xs[column],
+            ys[row],
+            _text(trace["text"][row][column]),
+            ha="center",
+            va="center",
+            color="white" if dark else "#222222",
+            size=trace.get("textfont", {}).get("size", 12) * PT,
+        )
     if trace.get("showscale", True):
         bar, box = trace.get("colorbar", {}), ax.get_position()
         place = [box.x1 + 14 / page.width, box.y0, bar.get("thickness", 14) / page.width, box.height]
@@ -271,8 +320,16 @@ def _shape(page: _Page, shape: dict) -> None:
     line = {"dash": "solid", "width": 2, **shape.get("line", {})}
     style = {"linewidth": line["width"] * PT, "linestyle": DASHES[line["dash"]], "transform": None}
     if shape.get("type") == "rect":
-        page.fig.add_artist(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor=shape.get("fillcolor", "none"),
-                                      edgecolor=line.get("color", INK), **style))
+        page.fig.add_artist(
+            Rectangle(
+                (x0, y0),
+                x1 - x0,
+                y1 - y0,
+                facecolor=shape.get("fillcolor", "none"),
+                edgecolor=line.get("color", INK),
+                **style,
+            )
+        )
     elif shape.get("type") == "line":
         style.update(color=line.get("color", INK), solid_capstyle="butt")
         page.fig.add_artist(Line2D([x0, x1], [y0, y1], **style))
@@ -289,10 +346,28 @@ def _annotation(page: _Page, note: dict) -> None:
         if note.get("axref", "pixel") != "pixel":
             tail = page.point(note, note["ax"], note["ay"])
         width = note.get("arrowwidth", 2) * PT
-        page.fig.add_artist(FancyArrowPatch(
-            tail, at, transform=None, color=note.get("arrowcolor", INK), arrowstyle="-|>",
-            mutation_scale=7 * width, linewidth=width, shrinkA=0, shrinkB=0))
+        page.fig.add_artist(
+            FancyArrowPatch(
+                tail,
+                at,
+                transform=None,
+                color=note.get("arrowcolor", INK),
+                arrowstyle="-|>",
+                mutation_scale=7 * width,
+                linewidth=width,
+                shrinkA=0,
+                shrinkB=0,
+            )
+        )
         at = tail
     ha, va = (ANCHORS.get(note.get(key), note.get(key, "center")) for key in ("xanchor", "yanchor"))
-    page.fig.text(*at, _text(note), transform=None, size=font.get("size", page.font / PT) * PT,
-                  color=font.get("color", INK), ha=ha, va=va, rotation=-note.get("textangle", 0))
+    page.fig.text(
+        *at,
+        _text(note),
+        transform=None,
+        size=font.get("size", page.font / PT) * PT,
+        color=font.get("color", INK),
+        ha=ha,
+        va=va,
+        rotation=-note.get("textangle", 0),
+    )

@@ -67,19 +67,41 @@ def show(fig: go.Figure, alt: str | None = None) -> None:
     display({"text/markdown": f"*{words}*", "text/plain": data["text/plain"]}, raw=True)
 
 
-def style(fig: go.Figure, title: str, alt: str, xlabel: str = "", ylabel: str = "", height: int = 400,
-          left: int = 70, right: int = 30) -> go.Figure:
+def style(
+    fig: go.Figure,
+    title: str,
+    alt: str,
+    xlabel: str = "",
+    ylabel: str = "",
+    height: int = 400,
+    left: int = 70,
+    right: int = 30,
+) -> go.Figure:
     """Give a figure our layout (a small template: plotly's adds 6 kB) and its summary, meta['alt']."""
-    axis = dict(gridcolor="#dddddd", linecolor="#888888", tickcolor="#888888", showline=True, mirror=True,
-                zeroline=False, ticks="outside", exponentformat="none", separatethousands=True,
-                title=dict(standoff=8))
+    axis = dict(
+        gridcolor="#dddddd",
+        linecolor="#888888",
+        tickcolor="#888888",
+        showline=True,
+        mirror=True,
+        zeroline=False,
+        ticks="outside",
+        exponentformat="none",
+        separatethousands=True,
+        title=dict(standoff=8),
+    )
     arrow = dict(axref="x", ayref="y", arrowhead=2, arrowwidth=1.5, arrowcolor=INK, text="")
     paper = dict(plot_bgcolor="white", paper_bgcolor="white")
     fig.layout.template = dict(layout=dict(xaxis=axis, yaxis=axis, annotationdefaults=arrow, **paper))
     text = "<br>".join(textwrap.wrap(title, 80))
-    fig.update_layout(title=dict(text=text, x=0, xref="paper", font_size=17), font=dict(size=FONT, color=INK),
-                      height=height, margin=dict(l=left, r=right, t=56, b=60), legend=dict(itemwidth=44),
-                      meta=dict(alt=alt))
+    fig.update_layout(
+        title=dict(text=text, x=0, xref="paper", font_size=17),
+        font=dict(size=FONT, color=INK),
+        height=height,
+        margin=dict(l=left, r=right, t=56, b=60),
+        legend=dict(itemwidth=44),
+        meta=dict(alt=alt),
+    )
     if xlabel:
         fig.update_xaxes(title_text=xlabel)
     if ylabel:

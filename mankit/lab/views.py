@@ -21,11 +21,15 @@ MOST = 16  # blocks that can be drawn
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
 TITLES = (
-    "This run: accuracy of each block", "Beside it: BP of the same seed",
-    "Loss of each block", "By block: \u25b2 this run, \u25cf the other",
-    "Similarity of blocks (CKA)", "Similarity to BP's blocks (CKA)",
-    "Memory for the backward pass", "Distance of the EMA to its layer",
-)  # fmt: skip
+    "This run: accuracy of each block",
+    "Beside it: BP of the same seed",
+    "Loss of each block",
+    "By block: \u25b2 this run, \u25cf the other",
+    "Similarity of blocks (CKA)",
+    "Similarity to BP's blocks (CKA)",
+    "Memory for the backward pass",
+    "Distance of the EMA to its layer",
+)
 # where the traces of each plot stand in the figure: a range of MOST, a line for each block, or a few
 OWN, BESIDE, LOSS, EMA = (range(i * MOST, (i + 1) * MOST) for i in range(4))
 THIS, OTHER, CKA, CKA_BP, MEMORY = (4 * MOST + i for i in range(5))
@@ -56,12 +60,31 @@ def empty_figure(kind: type[go.Figure] = go.Figure) -> go.Figure:
         for k in range(len(traces)):
             fig.add_scatter(**_block_look(k), showlegend=traces is OWN, row=row, col=column)
     for name, (color, dash, symbol, _) in (("this run", LOOKS["MAN"]), ("beside it", LOOKS["BP"])):
-        fig.add_scatter(x=[], y=[], name=name, mode="lines+markers", line=dict(color=color, dash=dash, width=2),
-                        marker=dict(symbol=symbol, size=8), showlegend=False, row=2, col=2)
+        fig.add_scatter(
+            x=[],
+            y=[],
+            name=name,
+            mode="lines+markers",
+            line=dict(color=color, dash=dash, width=2),
+            marker=dict(symbol=symbol, size=8),
+            showlegend=False,
+            row=2,
+            col=2,
+        )
     for column in (1, 2):
-        fig.add_heatmap(z=[[None]], zmin=0, zmax=1, xgap=1, ygap=1, colorscale="Cividis", showscale=column == 2,
-                        colorbar=dict(len=0.2, y=0.375, thickness=12, title=dict(text="CKA", side="right")),
-                        hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>", row=3, col=column)
+        fig.add_heatmap(
+            z=[[None]],
+            zmin=0,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            colorscale="Cividis",
+            showscale=column == 2,
+            colorbar=dict(len=0.2, y=0.375, thickness=12, title=dict(text="CKA", side="right")),
+            hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
+            row=3,
+            col=column,
+        )
     fig.add_bar(**NO_BARS, showlegend=False, row=4, col=1)
     _axes(fig)
     style(fig, "", "Nothing trained yet.", height=HEIGHT, left=60, right=110)
@@ -76,10 +99,19 @@ def _axes(fig: go.Figure) -> None:
     fig.update_xaxes(title_text="block (1 = next to the image)", row=2, col=2)
     fig.update_xaxes(title_text="block", row=3)
     fig.update_xaxes(title_text="BP's block", row=3, col=2)
-    fig.update_xaxes(title_text="block, and BP with all of them", type="category", autotypenumbers="strict",
-                     row=4, col=1)  # strict: "1" is a name, also when plotly looks at new bars
-    for row, column, title in ((1, 1, "accuracy (%)"), (1, 2, "accuracy (%)"), (2, 1, "loss"), (2, 2, "accuracy (%)"),
-                               (3, 1, "block"), (3, 2, "block"), (4, 1, "MiB a batch"), (4, 2, "|EMA - N| / |N|")):
+    fig.update_xaxes(
+        title_text="block, and BP with all of them", type="category", autotypenumbers="strict", row=4, col=1
+    )  # strict: "1" is a name, also when plotly looks at new bars
+    for row, column, title in (
+        (1, 1, "accuracy (%)"),
+        (1, 2, "accuracy (%)"),
+        (2, 1, "loss"),
+        (2, 2, "accuracy (%)"),
+        (3, 1, "block"),
+        (3, 2, "block"),
+        (4, 1, "MiB a batch"),
+        (4, 2, "|EMA - N| / |N|"),
+    ):
         fig.update_yaxes(title_text=title, title_standoff=4, row=row, col=column)
     for row, column in ((1, 1), (1, 2), (2, 2)):
         fig.update_yaxes(range=[0, 102], row=row, col=column)
@@ -88,9 +120,16 @@ def _axes(fig: go.Figure) -> None:
 def _block_look(k: int) -> dict[str, object]:
     """Line and marker of block k: no two blocks have the same marker and dash."""
     name = str(k + 1)
-    return dict(x=[], y=[], name=name, legendgroup=name, mode="lines+markers", visible=False,
-                line=dict(dash=DASHES[(k // len(MARKERS)) % len(DASHES)], width=2),
-                marker=dict(symbol=MARKERS[k % len(MARKERS)], size=6, maxdisplayed=12))
+    return dict(
+        x=[],
+        y=[],
+        name=name,
+        legendgroup=name,
+        mode="lines+markers",
+        visible=False,
+        line=dict(dash=DASHES[(k // len(MARKERS)) % len(DASHES)], width=2),
+        marker=dict(symbol=MARKERS[k % len(MARKERS)], size=6, maxdisplayed=12),
+    )
 
 
 def block_color(k: int, K: int) -> str:
@@ -109,11 +148,16 @@ def draw(fig: go.Figure, history: History, kept: History | None = None, by_probe
     else:
         now, other, other_steps = history.curve("probe"), history.curve("bp_probe"), steps
     new = {
-        **_lines(OWN, steps, mine), **_lines(BESIDE, other_steps, other),
-        **_lines(LOSS, steps, history.curve("loss")), **_lines(EMA, steps, history.curve("ema_distance")),
-        THIS: _profile(now, "this run"), OTHER: _profile(other, title_beside(kept)),
-        CKA: _heat(history.cka), CKA_BP: _heat(history.cka_to_bp), MEMORY: _bars(history.memory),
-    }  # fmt: skip
+        **_lines(OWN, steps, mine),
+        **_lines(BESIDE, other_steps, other),
+        **_lines(LOSS, steps, history.curve("loss")),
+        **_lines(EMA, steps, history.curve("ema_distance")),
+        THIS: _profile(now, "this run"),
+        OTHER: _profile(other, title_beside(kept)),
+        CKA: _heat(history.cka),
+        CKA_BP: _heat(history.cka_to_bp),
+        MEMORY: _bars(history.memory),
+    }
     titles = _titles(history, kept, by_probe)
     with fig.batch_update():
         for index, values in new.items():
@@ -182,15 +226,19 @@ def _bars(memory: dict[str, list[float]]) -> dict[str, object]:
     names = [str(k + 1) for k in range(len(blocks))] if len(blocks) > 1 else ["this run"]
     color = [BLUE] * len(blocks) + [BLACK, RED]
     hatch = dict(shape=[""] * len(blocks) + ["/", "x"], fillmode="overlay", fgcolor="white")
-    return dict(x=[*names, *NO_BARS["x"]], y=blocks + [memory[name][0] for name in others],
-                marker=dict(color=color, pattern=hatch))
+    return dict(
+        x=[*names, *NO_BARS["x"]],
+        y=blocks + [memory[name][0] for name in others],
+        marker=dict(color=color, pattern=hatch),
+    )
 
 
 def _change(step: int, history: History) -> dict[str, object]:
     """A line in the plot of the EMA's distance where the decay was changed."""
     top = max(max(point.ema_distance[:-1]) for point in history.points)  # the last block has no EMA
-    return dict(type="line", x0=step, x1=step, y0=0, y1=top, xref="x8", yref="y8",
-                line=dict(color=INK, width=1, dash="dot"))
+    return dict(
+        type="line", x0=step, x1=step, y0=0, y1=top, xref="x8", yref="y8", line=dict(color=INK, width=1, dash="dot")
+    )
 
 
 def title_beside(kept: History | None) -> str:

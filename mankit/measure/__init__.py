@@ -9,7 +9,23 @@ from .probe import block_features, linear_probe, probe_accuracy
 from .similarity import MinibatchCKA, block_cka, cka, cka_matrix
 
 __all__ = [
-    "MinibatchCKA", "SavedBytes", "block_accuracy", "block_cka", "block_features",
-    "checkpointed_bytes", "checkpointed_flops", "cka", "cka_matrix", "cuda_peak", "ema_distance", "eval_mode",
-    "evaluate", "flops", "gradient_cosine", "linear_probe", "peak_saved_bytes", "probe_accuracy", "saved_bytes",
+    "MinibatchCKA",
+    "SavedBytes",
+    "block_accuracy",
+    "block_cka",
+    "block_features",
+    "checkpointed_bytes",
+    "checkpointed_flops",
+    "cka",
+    "cka_matrix",
+    "cuda_peak",
+    "ema_distance",
+    "eval_mode",
+    "evaluate",
+    "flops",
+    "gradient_cosine",
+    "linear_probe",
+    "peak_saved_bytes",
+    "probe_accuracy",
+    "saved_bytes",
 ]

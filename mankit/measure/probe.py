@@ -29,8 +29,9 @@ def block_features(net: nn.Module, batches: Batches, grid: int = 1) -> tuple[lis
     return [torch.cat(parts) for parts in zip(*pooled, strict=True)], torch.cat(labels)
 
 
-def linear_probe(train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor,
-                 alpha: float = 1.0) -> float:
+def linear_probe(
+    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor, alpha: float = 1.0
+) -> float:
     """Percent of the test labels that a ridge classifier, fitted to the training features, gets right.
 
     Features (N, D) are standardised with the training set's mean and deviation; `alpha` is the ridge
@@ -50,13 +51,16 @@ def linear_probe(train_features: Tensor, train_labels: Tensor, test_features: Te
     return 100 * float(probe.score(test_features.double().cpu().numpy(), test_labels.cpu().numpy()))
 
 
-def probe_accuracy(net: nn.Module, train_batches: Batches, test_batches: Batches, alpha: float = 1.0,
-                   grid: int = 1) -> list[float]:
+def probe_accuracy(
+    net: nn.Module, train_batches: Batches, test_batches: Batches, alpha: float = 1.0, grid: int = 1
+) -> list[float]:
     """Linear-probe test accuracy in percent of every block's features, first block first.
 
     Errors as in `block_features` and `linear_probe`.
     """
     train_features, train_labels = block_features(net, train_batches, grid)
     test_features, test_labels = block_features(net, test_batches, grid)
-    return [linear_probe(train, train_labels, test, test_labels, alpha)
-            for train, test in zip(train_features, test_features, strict=True)]
+    return [
+        linear_probe(train, train_labels, test, test_labels, alpha)
+        for train, test in zip(train_features, test_features, strict=True)
+    ]

@@ -1,6 +1,5 @@
 """Lesson 1: each check passes its solution, and names the mistake of each classic wrong answer."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -29,51 +28,71 @@ def with_weights(widths, batch):
 
 
 EXERCISES = [
-    Exercise("linear_backward", check.linear_backward, wrong=[
-        (lambda x, W, d_z: (d_z @ W, x.T @ d_z, d_z.sum(0)), "d_W has the shape of W.T"),
-        (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z), "d_b still has a row for each example"),
-        (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z.mean(0)), "d_b is 1/B .* don't average"),
-        (lambda x, W, d_z: (d_z @ W, d_z.T @ x / len(x), d_z.sum(0)), "d_W is 1/B .* don't average"),
-        (lambda x, W, d_z: (d_z @ W.T, d_z.T @ x, d_z.sum(0)), "stopped with RuntimeError"),
-        (lambda x, W, d_z: (x @ W.T, d_z.T @ x, d_z.sum(0)), r"d_x should have shape \(5, 3\)"),
-        (lambda x, W, d_z: (-d_z @ W, d_z.T @ x, d_z.sum(0)), "d_x has the right shape but not"),
-        (lambda x, W, d_z: d_z @ W, "return three tensors"),
-    ]),
-    Exercise("relu_backward", check.relu_backward, wrong=[
-        (lambda h, d_h: d_h * (h >= 0), "every gradient came through"),
-        (lambda h, d_h: (h > 0).double(), "multiply it by d_h"),
-        (lambda h, d_h: h * d_h, "d_h times the output"),
-        (lambda h, d_h: d_h.relu(), "the mask comes from h"),
-        (lambda h, d_h: (d_h * (h > 0)).relu(), "pass d_h on where h > 0"),
-        (lambda h, d_h: d_h[h > 0], "should have shape"),
-        (relu_in_place, "changed d_h itself"),
-    ]),
-    Exercise("mlp_kept_bytes", check.mlp_kept_bytes, wrong=[
-        (lambda widths, batch: batch * sum(widths[:-1]), "numbers, not bytes"),
-        (lambda widths, batch: 4 * sum(widths[:-1]), "multiply by the batch"),
-        (lambda widths, batch: 4 * batch * sum(widths), "the last output is counted"),
-        (lambda widths, batch: 4 * batch * sum(widths[1:-1]), "the input is missing"),
-        (lambda widths, batch: 4 * batch * (2 * sum(widths[:-1]) - widths[0]), "hidden layer counts twice"),
-        (with_weights, "the weights are counted"),
-        (lambda widths, batch: 7, "a linear layer keeps its input"),
-        (lambda widths, batch: None, "not NoneType"),
-    ]),
-    Exercise("checkpoint_peak", check.checkpoint_peak, wrong=[
-        (lambda layers: sum(a + b for a, b in layers), "that is plain back-propagation"),
-        (lambda layers: sum(a for a, _ in layers) + max(b for _, b in layers), "later layers are gone"),
-        (lambda layers: max(a + b for a, b in layers), "inputs of earlier layers wait too"),
-        (lambda layers: sum(a for a, _ in layers), "the inside is missing"),
-        (lambda layers: max(b for _, b in layers), "the inputs are missing"),
-        (lambda layers: sum(a for a, _ in layers) + layers[-1][1], "take the largest"),
-    ]),
-    Exercise("best_segments", check.best_segments, wrong=[
-        (lambda n, a, c: round(n**0.5), r"sqrt\(n\) is the rule for a = c only"),
-        (lambda n, a, c: round((n * c / a) ** 0.5), "doesn't divide n"),
-        (lambda n, a, c: n, "compare the peaks of all divisors"),
-        (lambda n, a, c: min(peak(n, a, c, K) for K in divisors(n)), "return the K that gives it"),
-        (lambda n, a, c: max(divisors(n), key=lambda K: (-peak(n, a, c, K), K)), "return the smaller"),
-    ]),
-]  # fmt: skip
+    Exercise(
+        "linear_backward",
+        check.linear_backward,
+        wrong=[
+            (lambda x, W, d_z: (d_z @ W, x.T @ d_z, d_z.sum(0)), "d_W has the shape of W.T"),
+            (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z), "d_b still has a row for each example"),
+            (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z.mean(0)), "d_b is 1/B .* don't average"),
+            (lambda x, W, d_z: (d_z @ W, d_z.T @ x / len(x), d_z.sum(0)), "d_W is 1/B .* don't average"),
+            (lambda x, W, d_z: (d_z @ W.T, d_z.T @ x, d_z.sum(0)), "stopped with RuntimeError"),
+            (lambda x, W, d_z: (x @ W.T, d_z.T @ x, d_z.sum(0)), r"d_x should have shape \(5, 3\)"),
+            (lambda x, W, d_z: (-d_z @ W, d_z.T @ x, d_z.sum(0)), "d_x has the right shape but not"),
+            (lambda x, W, d_z: d_z @ W, "return three tensors"),
+        ],
+    ),
+    Exercise(
+        "relu_backward",
+        check.relu_backward,
+        wrong=[
+            (lambda h, d_h: d_h * (h >= 0), "every gradient came through"),
+            (lambda h, d_h: (h > 0).double(), "multiply it by d_h"),
+            (lambda h, d_h: h * d_h, "d_h times the output"),
+            (lambda h, d_h: d_h.relu(), "the mask comes from h"),
+            (lambda h, d_h: (d_h * (h > 0)).relu(), "pass d_h on where h > 0"),
+            (lambda h, d_h: d_h[h > 0], "should have shape"),
+            (relu_in_place, "changed d_h itself"),
+        ],
+    ),
+    Exercise(
+        "mlp_kept_bytes",
+        check.mlp_kept_bytes,
+        wrong=[
+            (lambda widths, batch: batch * sum(widths[:-1]), "numbers, not bytes"),
+            (lambda widths, batch: 4 * sum(widths[:-1]), "multiply by the batch"),
+            (lambda widths, batch: 4 * batch * sum(widths), "the last output is counted"),
+            (lambda widths, batch: 4 * batch * sum(widths[1:-1]), "the input is missing"),
+            (lambda widths, batch: 4 * batch * (2 * sum(widths[:-1]) - widths[0]), "hidden layer counts twice"),
+            (with_weights, "the weights are counted"),
+            (lambda widths, batch: 7, "a linear layer keeps its input"),
+            (lambda widths, batch: None, "not NoneType"),
+        ],
+    ),
+    Exercise(
+        "checkpoint_peak",
+        check.checkpoint_peak,
+        wrong=[
+            (lambda layers: sum(a + b for a, b in layers), "that is plain back-propagation"),
+            (lambda layers: sum(a for a, _ in layers) + max(b for _, b in layers), "later layers are gone"),
+            (lambda layers: max(a + b for a, b in layers), "inputs of earlier layers wait too"),
+            (lambda layers: sum(a for a, _ in layers), "the inside is missing"),
+            (lambda layers: max(b for _, b in layers), "the inputs are missing"),
+            (lambda layers: sum(a for a, _ in layers) + layers[-1][1], "take the largest"),
+        ],
+    ),
+    Exercise(
+        "best_segments",
+        check.best_segments,
+        wrong=[
+            (lambda n, a, c: round(n**0.5), r"sqrt\(n\) is the rule for a = c only"),
+            (lambda n, a, c: round((n * c / a) ** 0.5), "doesn't divide n"),
+            (lambda n, a, c: n, "compare the peaks of all divisors"),
+            (lambda n, a, c: min(peak(n, a, c, K) for K in divisors(n)), "return the K that gives it"),
+            (lambda n, a, c: max(divisors(n), key=lambda K: (-peak(n, a, c, K), K)), "return the smaller"),
+        ],
+    ),
+]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

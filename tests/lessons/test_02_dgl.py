@@ -25,9 +25,7 @@ def linear_head(C, classes):
 
 
 def pools_first(C, classes):
-    return nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Conv2d(C, C, 1), nn.ReLU(), nn.Flatten(), nn.Linear(C, classes)
-    )
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(C, C, 1), nn.ReLU(), nn.Flatten(), nn.Linear(C, classes))
 
 
 def flattens(C, classes):
@@ -151,57 +149,77 @@ def divides_by_one(a, b):
 
 
 EXERCISES = [
-    Exercise("block_sizes", check.block_sizes, wrong=[
-        (lambda n, K: [n // K] * K, "hand out every layer once; see n % K"),
-        (lambda n, K: [math.ceil(n / K)] * K, "which add up to"),
-        (lambda n, K: [n // K] * (K - 1) + [n - n // K * (K - 1)], "spread the n % K extra layers"),
-        (lambda n, K: [n // K + (i >= K - n % K) for i in range(K)], "earlier blocks get the extra layers"),
-        (lambda n, K: [n / K] * K, "a size is a whole number"),
-        (lambda n, K: [1] * n, "one size for each of the K blocks"),
-        (lambda n, K: n // K, "return a list of K sizes"),
-    ]),
-    Exercise("small_head", check.small_head, wrong=[
-        (flattens, "any height and width"),
-        (lambda C, classes: body(C, classes, last=[nn.Softmax(1)]), "leave the softmax out"),
-        (lambda C, classes: body(C, classes, last=[nn.LogSoftmax(1)]), "leave the softmax out"),
-        (linear_head, "put a ReLU behind"),
-        (pools_first, "only sees each channel's mean"),
-        (lambda C, classes: Detached(body(C, classes)), "the detach belongs at the block's INPUT"),
-        (lambda C, classes: body(C, classes, pool=[Corner()]), "some places of the feature map don't matter"),
-        (lambda C, classes: body(C, C), r"should have shape \(5, 4\)"),
-        (lambda C, classes: body, "return a module"),
-    ]),
-    Exercise("isolated_step", check.isolated_step, wrong=[
-        (no_detach, "block 2's loss changed block 1's gradients: detach the INPUT of the block, not its output"),
-        (detaches_output, "the head got a gradient, its block none"),
-        (no_backward, "call loss.backward.. inside the step, at once"),
-        (keeps_features, "return features.detach"),
-        (keeps_loss, "return loss.detach"),
-        (own_loss, r"isn't head.loss\(features, x, y\)"),
-        (returns_logits, "the features .* should have shape"),
-        (twice, "call backward once"),
-        (steps_too, "leave that to the optimizer"),
-        (lambda block, head, h, x, y: block(h.detach()), "return two things"),
-    ]),
-    Exercise("ridge_probe", check.ridge_probe, wrong=[
-        (lambda h, y, classes, alpha: ridge(h, y, classes, alpha, centred=False), "centre h and the one-hot"),
-        (lambda h, y, classes, alpha: ridge(h, y, classes, 0.0), "alpha is missing"),
-        (lambda h, y, classes, alpha: ridge(h, y, classes, alpha, mean=True), "use the SUM"),
-        (lambda h, y, classes, alpha: ridge(h, y, classes, alpha**2), "W isn't the minimum"),
-        (transposed, r"should have shape \(5, 3\)"),
-        (only_W, "return two things"),
-    ]),
-    Exercise("linear_cka", check.linear_cka, wrong=[
-        (lambda a, b: similarity(a, b, dim=None), "centre each feature"),
-        (lambda a, b: similarity(a, b, dim=1), "centre each feature"),
-        (lambda a, b: similarity(a, b, divide=False), "not 1: look at what you divide by"),
-        (divides_by_one, "three times as large"),
-        (cosine, "rotating the features"),
-        (lambda a, b: similarity(a, b, root=True), "square the norm above the line only"),
-        (lambda a, b: similarity(a, b) ** 2, "square the norm above the line only"),
-        (lambda a, b: (a - a.mean(0)).T @ (b - b.mean(0)), "return one number"),
-    ]),
-]  # fmt: skip
+    Exercise(
+        "block_sizes",
+        check.block_sizes,
+        wrong=[
+            (lambda n, K: [n // K] * K, "hand out every layer once; see n % K"),
+            (lambda n, K: [math.ceil(n / K)] * K, "which add up to"),
+            (lambda n, K: [n // K] * (K - 1) + [n - n // K * (K - 1)], "spread the n % K extra layers"),
+            (lambda n, K: [n // K + (i >= K - n % K) for i in range(K)], "earlier blocks get the extra layers"),
+            (lambda n, K: [n / K] * K, "a size is a whole number"),
+            (lambda n, K: [1] * n, "one size for each of the K blocks"),
+            (lambda n, K: n // K, "return a list of K sizes"),
+        ],
+    ),
+    Exercise(
+        "small_head",
+        check.small_head,
+        wrong=[
+            (flattens, "any height and width"),
+            (lambda C, classes: body(C, classes, last=[nn.Softmax(1)]), "leave the softmax out"),
+            (lambda C, classes: body(C, classes, last=[nn.LogSoftmax(1)]), "leave the softmax out"),
+            (linear_head, "put a ReLU behind"),
+            (pools_first, "only sees each channel's mean"),
+            (lambda C, classes: Detached(body(C, classes)), "the detach belongs at the block's INPUT"),
+            (lambda C, classes: body(C, classes, pool=[Corner()]), "some places of the feature map don't matter"),
+            (lambda C, classes: body(C, C), r"should have shape \(5, 4\)"),
+            (lambda C, classes: body, "return a module"),
+        ],
+    ),
+    Exercise(
+        "isolated_step",
+        check.isolated_step,
+        wrong=[
+            (no_detach, "block 2's loss changed block 1's gradients: detach the INPUT of the block, not its output"),
+            (detaches_output, "the head got a gradient, its block none"),
+            (no_backward, "call loss.backward.. inside the step, at once"),
+            (keeps_features, "return features.detach"),
+            (keeps_loss, "return loss.detach"),
+            (own_loss, r"isn't head.loss\(features, x, y\)"),
+            (returns_logits, "the features .* should have shape"),
+            (twice, "call backward once"),
+            (steps_too, "leave that to the optimizer"),
+            (lambda block, head, h, x, y: block(h.detach()), "return two things"),
+        ],
+    ),
+    Exercise(
+        "ridge_probe",
+        check.ridge_probe,
+        wrong=[
+            (lambda h, y, classes, alpha: ridge(h, y, classes, alpha, centred=False), "centre h and the one-hot"),
+            (lambda h, y, classes, alpha: ridge(h, y, classes, 0.0), "alpha is missing"),
+            (lambda h, y, classes, alpha: ridge(h, y, classes, alpha, mean=True), "use the SUM"),
+            (lambda h, y, classes, alpha: ridge(h, y, classes, alpha**2), "W isn't the minimum"),
+            (transposed, r"should have shape \(5, 3\)"),
+            (only_W, "return two things"),
+        ],
+    ),
+    Exercise(
+        "linear_cka",
+        check.linear_cka,
+        wrong=[
+            (lambda a, b: similarity(a, b, dim=None), "centre each feature"),
+            (lambda a, b: similarity(a, b, dim=1), "centre each feature"),
+            (lambda a, b: similarity(a, b, divide=False), "not 1: look at what you divide by"),
+            (divides_by_one, "three times as large"),
+            (cosine, "rotating the features"),
+            (lambda a, b: similarity(a, b, root=True), "square the norm above the line only"),
+            (lambda a, b: similarity(a, b) ** 2, "square the norm above the line only"),
+            (lambda a, b: (a - a.mean(0)).T @ (b - b.mean(0)), "return one number"),
+        ],
+    ),
+]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

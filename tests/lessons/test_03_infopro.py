@@ -36,8 +36,18 @@ def gradient_of_max(z, x):
 # --- contrastive_loss: z, y, temperature ---
 
 
-def contrastive(z, y, temperature=0.07, *, self_below=False, self_positive=False, mean_inside=False, average=True,
-                normalise=True, singles=1):  # fmt: skip
+def contrastive(
+    z,
+    y,
+    temperature=0.07,
+    *,
+    self_below=False,
+    self_positive=False,
+    mean_inside=False,
+    average=True,
+    normalise=True,
+    singles=1,
+):
     """The right loss, with one thing changed."""
     z = F.normalize(z, dim=1) if normalise else z
     itself = torch.eye(len(z), dtype=torch.bool)
@@ -53,8 +63,22 @@ def contrastive(z, y, temperature=0.07, *, self_below=False, self_positive=False
 # --- local_losses: blocks, heads, decoders, h, x, y, lam_x, lam_y ---
 
 
-def losses(blocks, heads, decoders, h, x, y, lam_x, lam_y, *, enter=torch.Tensor.detach, leave=lambda h: h,
-           picture=lambda h: h, target=lambda h, x: x, swap=False):  # fmt: skip
+def losses(
+    blocks,
+    heads,
+    decoders,
+    h,
+    x,
+    y,
+    lam_x,
+    lam_y,
+    *,
+    enter=torch.Tensor.detach,
+    leave=lambda h: h,
+    picture=lambda h: h,
+    target=lambda h, x: x,
+    swap=False,
+):
     """The right losses, with one thing changed."""
     found = []
     if swap:
@@ -76,61 +100,86 @@ def detach(h):
 
 
 EXERCISES = [
-    Exercise("reconstruction_loss", check.reconstruction_loss, wrong=[
-        (by_log_of_sigmoid, "is not finite for logits of 300: never take log"),
-        (unstable_exponential, "is not finite for logits of 300"),
-        (clipped_probabilities, "don't clip probabilities"),
-        (lambda z, x: F.binary_cross_entropy(z.sigmoid(), x), "don't clip probabilities"),
-        (lambda z, x: bce(z, x, reduction="sum"), "the loss is a sum: take the mean"),
-        (lambda z, x: bce(z, x, reduction="none"), r"should have shape \(\), but it has shape \(4, 3, 5, 5\)"),
-        (lambda z, x: bce(x, z), "logits and image are swapped"),
-        (lambda z, x: -bce(z, x), "the sign is wrong"),
-        (lambda z, x: (z.sigmoid() - x).square().mean(), r"is it log\(1 \+ e\^z\) - x z"),
-        (lambda z, x: bce(z, x).detach(), "the loss has no gradient"),
-        (gradient_of_max, r"the gradient should be \(sigmoid\(z\) - x\)"),
-        (lambda z, x: bce(z, x).item(), "should be a tensor, but it is float"),
-    ]),
-    Exercise("block_weight", check.block_weight, wrong=[
-        (lambda i, K, first, last: first + (last - first) * (i - 1) / (K - 2), "K = 2 divides by zero"),
-        (lambda i, K, first, last: first + (last - first) * (i - 1) / (K - 1), "K-1 should get `last` = 0.5"),
-        (lambda i, K, first, last: first + (last - first) * i / max(K - 2, 1), "K = 2 has one auxiliary block"),
-        (lambda i, K, first, last: first if K == 2 else first + (last - first) * i / (K - 2), "count from 0: i - 1"),
-        (lambda i, K, first, last: first if K == 2 else last + (first - last) * (i - 1) / (K - 2), "the wrong way"),
-        (lambda i, K, first, last: first if K == 2 else first * (last / first) ** ((i - 1) / (K - 2)),
-         "the steps should be equal"),
-        (lambda i, K, first, last: 0.5 * (first + last), "weight is `first` = 5, not 2.75"),
-    ]),
-    Exercise("constant_image_error", check.constant_image_error, wrong=[
-        (lambda x: (x - x.mean()).square().mean(), "you used one grey for all"),
-        (lambda x: (x - x.mean(dim=(0, 2, 3), keepdim=True)).square().mean(), "you used one colour for all pixels"),
-        (lambda x: (x - 0.5).square().mean(), "a grey of 0.5 isn't the best image"),
-        (lambda x: x.var(dim=0).mean(), "divide by N, not N - 1"),
-        (lambda x: (x - x.mean(0)).square().sum(), "but the best constant image's is"),
-        (lambda x: (x - x.mean(0)).square().mean(0), r"should have shape \(\)"),
-        (lambda x: (x - x.mean(0)).abs().mean(), "but the best constant image's is"),
-    ]),
-    Exercise("contrastive_loss", check.contrastive_loss, wrong=[
-        (with_(contrastive, self_below=True), "the denominator counts image i itself"),
-        (with_(contrastive, self_positive=True, self_below=True), "an image is its own positive"),
-        (with_(contrastive, self_positive=True), "an image is its own positive"),
-        (with_(contrastive, normalise=False), "depends on the length of z: normalise"),
-        (with_(contrastive, average=False), r"divide each image's sum by \|P\(i\)\|"),
-        (with_(contrastive, mean_inside=True), "is the sum over positives outside the logarithm"),
-        (with_(contrastive, singles=0), "an image alone in its class gives nan"),
-        (lambda z, y, t: -contrastive(z, y, t), "the sign is wrong"),
-        (lambda z, y, t: len(z) * contrastive(z, y, t), "the loss is a sum over the images"),
-        (lambda z, y, t: contrastive(z, y, 0.07), "divided by the temperature"),
-    ]),
-    Exercise("local_losses", check.local_losses, wrong=[
-        (with_(losses, enter=lambda h: h), "block 2's loss changed block 1's gradients: detach the INPUT"),
-        (with_(losses, leave=detach), "block 1's loss gives block 1 no gradient: its output was detached"),
-        (with_(losses, picture=detach), "block 1 misses a part of its gradient"),
-        (with_(losses, target=lambda before, x: before), "block 1's loss rebuilds the block's input"),
-        (with_(losses, swap=True), r"is it lam_x\[i\] \* reconstruction \+ lam_y\[i\]"),
-        (lambda *args: sum(losses(*args)), "return a list with one loss for each block"),
-        (lambda *args: [loss.detach() for loss in losses(*args)], "has no gradient at all"),
-    ]),
-]  # fmt: skip
+    Exercise(
+        "reconstruction_loss",
+        check.reconstruction_loss,
+        wrong=[
+            (by_log_of_sigmoid, "is not finite for logits of 300: never take log"),
+            (unstable_exponential, "is not finite for logits of 300"),
+            (clipped_probabilities, "don't clip probabilities"),
+            (lambda z, x: F.binary_cross_entropy(z.sigmoid(), x), "don't clip probabilities"),
+            (lambda z, x: bce(z, x, reduction="sum"), "the loss is a sum: take the mean"),
+            (lambda z, x: bce(z, x, reduction="none"), r"should have shape \(\), but it has shape \(4, 3, 5, 5\)"),
+            (lambda z, x: bce(x, z), "logits and image are swapped"),
+            (lambda z, x: -bce(z, x), "the sign is wrong"),
+            (lambda z, x: (z.sigmoid() - x).square().mean(), r"is it log\(1 \+ e\^z\) - x z"),
+            (lambda z, x: bce(z, x).detach(), "the loss has no gradient"),
+            (gradient_of_max, r"the gradient should be \(sigmoid\(z\) - x\)"),
+            (lambda z, x: bce(z, x).item(), "should be a tensor, but it is float"),
+        ],
+    ),
+    Exercise(
+        "block_weight",
+        check.block_weight,
+        wrong=[
+            (lambda i, K, first, last: first + (last - first) * (i - 1) / (K - 2), "K = 2 divides by zero"),
+            (lambda i, K, first, last: first + (last - first) * (i - 1) / (K - 1), "K-1 should get `last` = 0.5"),
+            (lambda i, K, first, last: first + (last - first) * i / max(K - 2, 1), "K = 2 has one auxiliary block"),
+            (
+                lambda i, K, first, last: first if K == 2 else first + (last - first) * i / (K - 2),
+                "count from 0: i - 1",
+            ),
+            (lambda i, K, first, last: first if K == 2 else last + (first - last) * (i - 1) / (K - 2), "the wrong way"),
+            (
+                lambda i, K, first, last: first if K == 2 else first * (last / first) ** ((i - 1) / (K - 2)),
+                "the steps should be equal",
+            ),
+            (lambda i, K, first, last: 0.5 * (first + last), "weight is `first` = 5, not 2.75"),
+        ],
+    ),
+    Exercise(
+        "constant_image_error",
+        check.constant_image_error,
+        wrong=[
+            (lambda x: (x - x.mean()).square().mean(), "you used one grey for all"),
+            (lambda x: (x - x.mean(dim=(0, 2, 3), keepdim=True)).square().mean(), "you used one colour for all pixels"),
+            (lambda x: (x - 0.5).square().mean(), "a grey of 0.5 isn't the best image"),
+            (lambda x: x.var(dim=0).mean(), "divide by N, not N - 1"),
+            (lambda x: (x - x.mean(0)).square().sum(), "but the best constant image's is"),
+            (lambda x: (x - x.mean(0)).square().mean(0), r"should have shape \(\)"),
+            (lambda x: (x - x.mean(0)).abs().mean(), "but the best constant image's is"),
+        ],
+    ),
+    Exercise(
+        "contrastive_loss",
+        check.contrastive_loss,
+        wrong=[
+            (with_(contrastive, self_below=True), "the denominator counts image i itself"),
+            (with_(contrastive, self_positive=True, self_below=True), "an image is its own positive"),
+            (with_(contrastive, self_positive=True), "an image is its own positive"),
+            (with_(contrastive, normalise=False), "depends on the length of z: normalise"),
+            (with_(contrastive, average=False), r"divide each image's sum by \|P\(i\)\|"),
+            (with_(contrastive, mean_inside=True), "is the sum over positives outside the logarithm"),
+            (with_(contrastive, singles=0), "an image alone in its class gives nan"),
+            (lambda z, y, t: -contrastive(z, y, t), "the sign is wrong"),
+            (lambda z, y, t: len(z) * contrastive(z, y, t), "the loss is a sum over the images"),
+            (lambda z, y, t: contrastive(z, y, 0.07), "divided by the temperature"),
+        ],
+    ),
+    Exercise(
+        "local_losses",
+        check.local_losses,
+        wrong=[
+            (with_(losses, enter=lambda h: h), "block 2's loss changed block 1's gradients: detach the INPUT"),
+            (with_(losses, leave=detach), "block 1's loss gives block 1 no gradient: its output was detached"),
+            (with_(losses, picture=detach), "block 1 misses a part of its gradient"),
+            (with_(losses, target=lambda before, x: before), "block 1's loss rebuilds the block's input"),
+            (with_(losses, swap=True), r"is it lam_x\[i\] \* reconstruction \+ lam_y\[i\]"),
+            (lambda *args: sum(losses(*args)), "return a list with one loss for each block"),
+            (lambda *args: [loss.detach() for loss in losses(*args)], "has no gradient at all"),
+        ],
+    ),
+]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

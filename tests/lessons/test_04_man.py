@@ -81,49 +81,69 @@ def trains_the_ema(block, bias, ema, head, h, y):
 
 
 EXERCISES = [
-    Exercise("ema_update", check.ema_update, wrong=[
-        (swapped, "decay and 1 - decay are swapped"),
-        (statistics_too, "BatchNorm's running statistics moved too"),
-        (with_a_graph, r"under torch.no_grad\(\)"),
-        (new_tensors, "change its parameters in place"),
-        (moves_the_layer, "changed the next layer itself"),
-        (only_names, "nothing moved at decay 0.9"),
-        (sum_without_decay, "wrong values at decay 0.9"),
-    ]),
-    Exercise("half_life", check.half_life, wrong=[
-        (lambda decay: 1 / (1 - decay), "is the time constant"),
-        (lambda decay: math.log(2) / (1 - decay), "an approximation for decays near 1"),
-        (lambda decay: math.log(2) / math.log(decay), "check the sign"),
-        (lambda decay: math.ceil(math.log(0.5) / math.log(decay)), "don't round"),
-        (lambda decay: math.log(0.5) / math.log(decay), "stopped with ValueError"),
-        (lambda decay: math.log(0.5) / math.log(decay) if 0 < decay < 1 else 0, "never forgets"),
-    ]),
-    Exercise("ema_weights", check.ema_weights, wrong=[
-        (lambda decay, steps: torch.tensor(weights(decay, steps)), "the weight of the EMA's start is missing"),
-        (lambda decay, steps: torch.tensor([*weights(decay, steps)[::-1], decay**steps]), "order is reversed"),
-        (lambda decay, steps: torch.tensor([*weights(decay, steps), 1 - decay]), "weights that sum to 1"),
-        (lambda decay, steps: torch.full((steps + 1,), 1 / (steps + 1)), "they don't give the EMA"),
-        (lambda decay, steps: weights(decay, steps), "should be a tensor"),
-    ]),
-    Exercise("look_ahead", check.look_ahead, wrong=[
-        (lambda bias, ema, h: (bias(h) + ema(h)) / 2, "it is half as large"),
-        (lambda bias, ema, h: bias(ema(h)), "both look at the same h"),
-        (lambda bias, ema, h: bias(h), "one branch is missing"),
-        (lambda bias, ema, h: h + bias(h) + ema(h), "right shape, wrong values"),
-        (bias_only_gradient, "through one branch only"),
-        (lambda bias, ema, h: bias(h.detach()) + ema(h.detach()), "no gradient reaches h"),
-    ]),
-    Exercise("man_local_step", check.man_local_step, wrong=[
-        (changed(detach=False), "detach the INPUT of the block"),
-        (changed(ahead=bias_only_gradient), "through both branches"),
-        (changed(back=False), "call backward on the local loss"),
-        (changed(out=lambda h, a: a.detach()), "you return the look-ahead"),
-        (changed(out=lambda h, a: h), r"return h.detach\(\)"),
-        (changed(ahead=lambda bias, ema, h: bias(h)), "the loss is the cross-entropy of"),
-        (trains_the_ema, "the EMA is trained now"),
-        (lambda *given: step(*given)[1], "return two things"),
-    ]),
-]  # fmt: skip
+    Exercise(
+        "ema_update",
+        check.ema_update,
+        wrong=[
+            (swapped, "decay and 1 - decay are swapped"),
+            (statistics_too, "BatchNorm's running statistics moved too"),
+            (with_a_graph, r"under torch.no_grad\(\)"),
+            (new_tensors, "change its parameters in place"),
+            (moves_the_layer, "changed the next layer itself"),
+            (only_names, "nothing moved at decay 0.9"),
+            (sum_without_decay, "wrong values at decay 0.9"),
+        ],
+    ),
+    Exercise(
+        "half_life",
+        check.half_life,
+        wrong=[
+            (lambda decay: 1 / (1 - decay), "is the time constant"),
+            (lambda decay: math.log(2) / (1 - decay), "an approximation for decays near 1"),
+            (lambda decay: math.log(2) / math.log(decay), "check the sign"),
+            (lambda decay: math.ceil(math.log(0.5) / math.log(decay)), "don't round"),
+            (lambda decay: math.log(0.5) / math.log(decay), "stopped with ValueError"),
+            (lambda decay: math.log(0.5) / math.log(decay) if 0 < decay < 1 else 0, "never forgets"),
+        ],
+    ),
+    Exercise(
+        "ema_weights",
+        check.ema_weights,
+        wrong=[
+            (lambda decay, steps: torch.tensor(weights(decay, steps)), "the weight of the EMA's start is missing"),
+            (lambda decay, steps: torch.tensor([*weights(decay, steps)[::-1], decay**steps]), "order is reversed"),
+            (lambda decay, steps: torch.tensor([*weights(decay, steps), 1 - decay]), "weights that sum to 1"),
+            (lambda decay, steps: torch.full((steps + 1,), 1 / (steps + 1)), "they don't give the EMA"),
+            (lambda decay, steps: weights(decay, steps), "should be a tensor"),
+        ],
+    ),
+    Exercise(
+        "look_ahead",
+        check.look_ahead,
+        wrong=[
+            (lambda bias, ema, h: (bias(h) + ema(h)) / 2, "it is half as large"),
+            (lambda bias, ema, h: bias(ema(h)), "both look at the same h"),
+            (lambda bias, ema, h: bias(h), "one branch is missing"),
+            (lambda bias, ema, h: h + bias(h) + ema(h), "right shape, wrong values"),
+            (bias_only_gradient, "through one branch only"),
+            (lambda bias, ema, h: bias(h.detach()) + ema(h.detach()), "no gradient reaches h"),
+        ],
+    ),
+    Exercise(
+        "man_local_step",
+        check.man_local_step,
+        wrong=[
+            (changed(detach=False), "detach the INPUT of the block"),
+            (changed(ahead=bias_only_gradient), "through both branches"),
+            (changed(back=False), "call backward on the local loss"),
+            (changed(out=lambda h, a: a.detach()), "you return the look-ahead"),
+            (changed(out=lambda h, a: h), r"return h.detach\(\)"),
+            (changed(ahead=lambda bias, ema, h: bias(h)), "the loss is the cross-entropy of"),
+            (trains_the_ema, "the EMA is trained now"),
+            (lambda *given: step(*given)[1], "return two things"),
+        ],
+    ),
+]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

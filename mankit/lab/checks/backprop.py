@@ -19,18 +19,26 @@ def linear_backward(function: Callable) -> None:
     three = isinstance(answer, tuple | list) and len(answer) == 3
     expect(three, "return three tensors: d_x, d_W, d_b, in this order.")
     if isinstance(answer[1], Tensor):
-        expect(answer[1].shape != (3, 4), "d_W has the shape of W.T: a gradient has the shape of what it "
-                                          "belongs to; swap the two factors of your product.")
+        expect(
+            answer[1].shape != (3, 4),
+            "d_W has the shape of W.T: a gradient has the shape of what it "
+            "belongs to; swap the two factors of your product.",
+        )
     if isinstance(answer[2], Tensor):
-        expect(answer[2].shape != (5, 4), "d_b still has a row for each example: b is added to every row, so "
-                                          "its gradients add up over the batch.")
+        expect(
+            answer[2].shape != (5, 4),
+            "d_b still has a row for each example: b is added to every row, so its gradients add up over the batch.",
+        )
     leaves = [t.clone().requires_grad_() for t in (x, W, b)]
     right = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, d_z)
     for name, value, true in zip(("d_x", "d_W", "d_b"), answer, right, strict=True):
         expect_tensor(value, tuple(true.shape), name)
         mean = close(value, true / len(x))
-        expect(not mean, f"{name} is 1/B of the gradient: don't average over the batch; where a loss is a "
-                         "mean, its 1/B is in d_z already.")
+        expect(
+            not mean,
+            f"{name} is 1/B of the gradient: don't average over the batch; where a loss is a "
+            "mean, its 1/B is in d_z already.",
+        )
         expect(close(value, true), f"{name} has the right shape but not autograd's values: check its line.")
     passed("d_x, d_W and d_b are autograd's.")
 
@@ -46,8 +54,11 @@ def relu_backward(function: Callable) -> None:
         d_a = expect_tensor(ask(function, *given.values()), shape, "the gradient of the input")
         for name, before in (("h", h), ("d_h", d_h)):
             expect(close(given[name], before), f"your function changed {name} itself: work on a new tensor.")
-        expect(not close(d_a, d_h), "every gradient came through: where the output is 0 the unit was off and "
-                                    "its gradient is 0 (is it h > 0, not h >= 0?).")
+        expect(
+            not close(d_a, d_h),
+            "every gradient came through: where the output is 0 the unit was off and "
+            "its gradient is 0 (is it h > 0, not h >= 0?).",
+        )
         expect(not close(d_a, (h > 0).double()), "you returned ReLU's slope: multiply it by d_h.")
         expect(not close(d_a, h * d_h), "d_h times the output: ReLU's slope is 1 where it is on.")
         expect(not close(d_a, d_h.relu()), "ReLU of the gradient: the mask comes from h, not d_h.")
@@ -59,15 +70,21 @@ def mlp_kept_bytes(function: Callable) -> None:
     """Check the bytes a chain of linear layers and ReLUs keeps against what autograd really saves."""
     for widths, batch in (([3, 5], 2), ([7, 11, 2], 4), ([6, 20, 9, 13, 3], 5)):
         answer, right, one = ask(function, list(widths), batch), _saved_by_chain(widths, batch), 4 * batch
-        _expect_bytes(answer, right, f"widths {widths}, batch {batch}", {
-            right / 4: "these are numbers, not bytes: a 32-bit float takes 4 bytes",
-            right / batch: "this is one example's share: multiply by the batch",
-            right + one * widths[-1]: "the last output is counted, but no layer of the chain keeps it",
-            right - one * widths[0]: "the input is missing: the first linear layer keeps it",
-            right + sum(4 * a * b for a, b in _pairs(widths)): "the weights are counted too: leave them out",
-            right + one * sum(widths[1:-1]): "each hidden layer counts twice: a ReLU keeps its output only, "
-                                             "and that is the next layer's input",
-        }, "a linear layer keeps its input, a ReLU its output, each tensor once")
+        _expect_bytes(
+            answer,
+            right,
+            f"widths {widths}, batch {batch}",
+            {
+                right / 4: "these are numbers, not bytes: a 32-bit float takes 4 bytes",
+                right / batch: "this is one example's share: multiply by the batch",
+                right + one * widths[-1]: "the last output is counted, but no layer of the chain keeps it",
+                right - one * widths[0]: "the input is missing: the first linear layer keeps it",
+                right + sum(4 * a * b for a, b in _pairs(widths)): "the weights are counted too: leave them out",
+                right + one * sum(widths[1:-1]): "each hidden layer counts twice: a ReLU keeps its output only, "
+                "and that is the next layer's input",
+            },
+            "a linear layer keeps its input, a ReLU its output, each tensor once",
+        )
     passed("your count is what autograd keeps.")
 
 
@@ -76,13 +93,19 @@ def checkpoint_peak(function: Callable) -> None:
     cases = ([(8, 30)], [(8, 10), (8, 10)], [(8, 30), (4, 10), (2, 3)], [(5, 40), (9, 1), (9, 70), (3, 60)])
     for layers in cases:
         inputs, insides = zip(*layers, strict=True)
-        _expect_bytes(ask(function, list(layers)), _played_through(layers), f"layers {layers}", {
-            sum(inputs) + sum(insides): "that is plain back-propagation: only one inside is there at a time",
-            sum(inputs) + max(insides): "when backward is at a layer, the inputs of later layers are gone",
-            max(a + b for a, b in layers): "the inputs of earlier layers wait too, not only the layer's own",
-            sum(inputs): "the inside is missing: the layer at hand runs again, with everything kept",
-            max(insides): "the inputs are missing: they are the checkpoints",
-        }, "for each layer add the inputs up to it and its inside; take the largest")
+        _expect_bytes(
+            ask(function, list(layers)),
+            _played_through(layers),
+            f"layers {layers}",
+            {
+                sum(inputs) + sum(insides): "that is plain back-propagation: only one inside is there at a time",
+                sum(inputs) + max(insides): "when backward is at a layer, the inputs of later layers are gone",
+                max(a + b for a, b in layers): "the inputs of earlier layers wait too, not only the layer's own",
+                sum(inputs): "the inside is missing: the layer at hand runs again, with everything kept",
+                max(insides): "the inputs are missing: they are the checkpoints",
+            },
+            "for each layer add the inputs up to it and its inside; take the largest",
+        )
     passed("your peak is that of a step played through.")
 
 

@@ -43,9 +43,7 @@ def ask(function: Callable, *args: Any, **kwargs: Any) -> Any:
 def expect_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
     """The value, if it is a tensor of this shape; the sentence names what was expected and what came."""
     expect(isinstance(value, Tensor), f"{what} should be a tensor, but it is {type(value).__name__}.")
-    expect(
-        tuple(value.shape) == shape, f"{what} should have shape {shape}, but it has shape {tuple(value.shape)}."
-    )
+    expect(tuple(value.shape) == shape, f"{what} should have shape {shape}, but it has shape {tuple(value.shape)}.")
     return value
 
 

@@ -46,18 +46,27 @@ def small_head(function: Callable) -> None:
         with contextlib.suppress(RuntimeError):
             fits = head(_random(*shape)).shape == (5, 4)
         expect(fits, "the head should take features of any height and width: pool globally before the linear layer.")
-    expect(not any(close(total, torch.ones(5)) for total in (logits.sum(1), logits.exp().sum(1))), "the outputs are "
-           "probabilities: leave the softmax out, F.cross_entropy has one inside.")
+    expect(
+        not any(close(total, torch.ones(5)) for total in (logits.sum(1), logits.exp().sum(1))),
+        "the outputs are probabilities: leave the softmax out, F.cross_entropy has one inside.",
+    )
     (gradient,) = torch.autograd.grad(logits.square().sum() + 0 * h.sum(), h)  # 0 * h: h is always in the graph
-    expect(gradient.any(), "no gradient reaches the features: the block learns through its head, "
-           "so the detach belongs at the block's INPUT, not in the head.")
-    expect((gradient.abs().sum((0, 1)) > 0).all(), "some places of the feature map don't matter to your head: "
-           "average over the whole height and width.")
+    expect(
+        gradient.any(),
+        "no gradient reaches the features: the block learns through its head, "
+        "so the detach belongs at the block's INPUT, not in the head.",
+    )
+    expect(
+        (gradient.abs().sum((0, 1)) > 0).all(),
+        "some places of the feature map don't matter to your head: average over the whole height and width.",
+    )
     with torch.no_grad():
         expect(not close(head(h) + head(-h), 2 * head(0 * h)), "the head is linear: put a ReLU behind the convolution.")
         pooled = h.mean((2, 3), keepdim=True).expand_as(h)
-        expect(not close(head(pooled), head(h)), "the head only sees each channel's mean: apply convolution and ReLU "
-               "first, then pool.")
+        expect(
+            not close(head(pooled), head(h)),
+            "the head only sees each channel's mean: apply convolution and ReLU first, then pool.",
+        )
     passed("a head for features of any size; the block learns through it.")
 
 
@@ -84,23 +93,36 @@ def isolated_step(function: Callable) -> None:
     expect(isinstance(answer, tuple | list) and len(answer) == 2, "return two things: (features, loss).")
     features = expect_tensor(answer[0], (6, 5, 4, 4), "the features (what the block makes of h)")
     loss = expect_tensor(answer[1], (), "the loss")
-    expect(all(close(p.detach(), old) for p, old in zip(parameters, before, strict=True)),
-           "the step changed the weights: leave that to the optimizer.")
+    expect(
+        all(close(p.detach(), old) for p, old in zip(parameters, before, strict=True)),
+        "the step changed the weights: leave that to the optimizer.",
+    )
     out = block(h.detach())
     expect(close(features.detach(), out.detach()), "the features aren't block(h): return the block's output.")
     right = head.loss(out, x, y)
     expect(close(loss.detach(), right.detach()), "the loss isn't head.loss(features, x, y): a head knows its own loss.")
-    expect(first.weight.grad is None, "block 2's loss changed block 1's gradients: "
-           "detach the INPUT of the block, not its output.")
-    expect(any(p.grad is not None for p in head.parameters()),
-           "no gradient was left in .grad: call loss.backward() inside the step, at once.")
-    expect(block.weight.grad is not None, "the head got a gradient, its block none: the features were detached before "
-           "the loss; detach the INPUT of the block, not its output.")
+    expect(
+        first.weight.grad is None,
+        "block 2's loss changed block 1's gradients: detach the INPUT of the block, not its output.",
+    )
+    expect(
+        any(p.grad is not None for p in head.parameters()),
+        "no gradient was left in .grad: call loss.backward() inside the step, at once.",
+    )
+    expect(
+        block.weight.grad is not None,
+        "the head got a gradient, its block none: the features were detached before "
+        "the loss; detach the INPUT of the block, not its output.",
+    )
     wanted = torch.autograd.grad(right, parameters)
-    expect(all(close(p.grad, g) for p, g in zip(parameters, wanted, strict=True)),
-           "the gradients in .grad aren't those of this loss: call backward once, on the loss itself.")
-    expect(not features.requires_grad, "the returned features still hang on the block's graph, which keeps its memory: "
-           "return features.detach().")
+    expect(
+        all(close(p.grad, g) for p, g in zip(parameters, wanted, strict=True)),
+        "the gradients in .grad aren't those of this loss: call backward once, on the loss itself.",
+    )
+    expect(
+        not features.requires_grad,
+        "the returned features still hang on the block's graph, which keeps its memory: return features.detach().",
+    )
     expect(not loss.requires_grad, "the returned loss still hangs on the block's graph: return loss.detach().")
     passed("isolated, backward at once, nothing of the graph left.")
 
@@ -118,11 +140,16 @@ def ridge_probe(function: Callable) -> None:
         return torch.autograd.grad(error.square().sum() + penalty * W.square().sum(), (W, b))
 
     (of_W, of_b), zero_W = gradients(alpha), torch.zeros(5, 3)
-    expect(close(of_b, torch.zeros(3)), "b isn't the best bias for your W: "
-           "centre h and the one-hot labels before you solve, then b = mean of the one-hot labels - mean(h) @ W.")
+    expect(
+        close(of_b, torch.zeros(3)),
+        "b isn't the best bias for your W: "
+        "centre h and the one-hot labels before you solve, then b = mean of the one-hot labels - mean(h) @ W.",
+    )
     expect(not close(gradients(0.0)[0], zero_W), "alpha is missing: add alpha times the identity to h.T @ h.")
-    expect(not close(gradients(alpha * len(h))[0], zero_W), "the penalty is len(h) times too strong: "
-           "use the SUM h.T @ h, not its mean.")
+    expect(
+        not close(gradients(alpha * len(h))[0], zero_W),
+        "the penalty is len(h) times too strong: use the SUM h.T @ h, not its mean.",
+    )
     expect(close(of_W, zero_W), "W isn't the minimum: solve (h.T @ h + alpha I) W = h.T @ onehot, both centred.")
     passed("the gradient of the ridge loss is zero at your W and b.")
 
@@ -135,16 +162,26 @@ def linear_cka(function: Callable) -> None:
     expect(value.dim() == 0, f"return one number, but the answer has shape {tuple(value.shape)}.")
     same = float(ask(function, a, a))
     expect(close(same, 1), f"features compared with themselves give {same:.3f}, not 1: look at what you divide by.")
-    expect(close(ask(function, a + torch.arange(6), b), value), "adding a constant to a feature changes your number: "
-           "centre each feature, that is subtract its mean over the images (dim 0).")
-    expect(close(ask(function, 3 * a, b), value), "features three times as large change your number: divide by both "
-           "norms, |a.T @ a| and |b.T @ b|.")
+    expect(
+        close(ask(function, a + torch.arange(6), b), value),
+        "adding a constant to a feature changes your number: "
+        "centre each feature, that is subtract its mean over the images (dim 0).",
+    )
+    expect(
+        close(ask(function, 3 * a, b), value),
+        "features three times as large change your number: divide by both norms, |a.T @ a| and |b.T @ b|.",
+    )
     rotation, _ = torch.linalg.qr(_random(6, 6, seed=2))
-    expect(close(ask(function, a @ rotation, b), value), "rotating the features changes your number: compare through "
-           "a.T @ b, not feature by feature.")
+    expect(
+        close(ask(function, a @ rotation, b), value),
+        "rotating the features changes your number: compare through a.T @ b, not feature by feature.",
+    )
     ca, cb = a - a.mean(0), b - b.mean(0)
     grams = ca @ ca.T, cb @ cb.T  # the same number, from similarities between images
     right = (grams[0] * grams[1]).sum() / (grams[0].norm() * grams[1].norm())
-    expect(close(value, right), f"invariant as it should be, but the value is {float(value):.4f} where {right:.4f} is "
-           "right: square the norm above the line only.")
+    expect(
+        close(value, right),
+        f"invariant as it should be, but the value is {float(value):.4f} where {right:.4f} is "
+        "right: square the norm above the line only.",
+    )
     passed("1 for equal features, blind to shift, scale and rotation.")

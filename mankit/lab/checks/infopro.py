@@ -27,15 +27,21 @@ def reconstruction_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(not close(loss, right * z.numel(), 1e-3), "the loss is a sum: take the mean over images, channels, pixels.")
     expect(not close(loss, -right), "the sign is wrong: a loss falls as the picture gets better.")
     expect(not close(loss, bce(x, z)), "logits and image are swapped: the decoder's logits come first.")
-    expect(close(loss, right), f"the loss is {float(loss):.4f}, but it should be {float(right):.4f}: "
-           "is it log(1 + e^z) - x z, with z the logits, averaged?")  # fmt: skip
+    expect(
+        close(loss, right),
+        f"the loss is {float(loss):.4f}, but it should be {float(right):.4f}: "
+        "is it log(1 + e^z) - x z, with z the logits, averaged?",
+    )
     far = torch.full((1, 3, 2, 2), 300.0)
     loud = "is not finite for logits of 300: never take log(sigmoid(z)); use softplus, or max(z, 0) and log1p."
     for logits, image, true in ((far, 0 * far, 300.0), (-far, 0 * far + 1, 300.0), (far, 0 * far + 1, 0.0)):
         value = ask(function, logits, image)
         expect(math.isfinite(float(value)), f"the loss {loud}")
-        expect(close(value, true, 1e-3), f"for confident logits the loss is {float(value):.1f}, not {true:.1f}: "
-               "don't clip probabilities; work with the logits.")  # fmt: skip
+        expect(
+            close(value, true, 1e-3),
+            f"for confident logits the loss is {float(value):.1f}, not {true:.1f}: "
+            "don't clip probabilities; work with the logits.",
+        )
     z = torch.cat([z.flatten(), torch.tensor([300.0, -300.0])]).requires_grad_()
     x = torch.cat([x.flatten(), torch.tensor([0.3, 0.3])])
     loss = ask(function, z.view(1, 1, 1, -1), x.view(1, 1, 1, -1))
@@ -61,8 +67,11 @@ def block_weight(function: Callable[[int, int, float, float], float]) -> None:
         swapped = close(weights[0], 0.5) and close(weights[-1], 5.0)
         expect(not swapped, f"K = {K} gives {shown}: it runs from `last` to `first`, the wrong way.")
         expect(close(weights[0], 5.0), f"K = {K} gives {shown}: block 1 should get `first` = 5 (count from 0: i - 1).")
-        expect(close(weights[-1], 0.5), f"K = {K} gives {shown}: block K-1 should get `last` = 0.5; "
-               "the ramp has K - 2 steps between its K - 1 blocks.")  # fmt: skip
+        expect(
+            close(weights[-1], 0.5),
+            f"K = {K} gives {shown}: block K-1 should get `last` = 0.5; "
+            "the ramp has K - 2 steps between its K - 1 blocks.",
+        )
         steps = torch.tensor(weights).diff()
         expect(close(steps, steps[0].expand_as(steps), 1e-4), f"K = {K} gives {shown}: the steps should be equal.")
     passed("linear in the block index, right at both ends, and K = 2 works.")
@@ -105,8 +114,11 @@ def contrastive_loss(function: Callable[..., Tensor]) -> None:
     expect(not close(loss, reference(z, divide=False)), "divide each image's sum by |P(i)|, its number of positives.")
     scaled = ask(function, z * torch.arange(1.0, 8.0)[:, None], y, t)
     expect(close(loss, scaled, 1e-4), "the loss depends on the length of z: normalise each row to length 1 first.")
-    expect(close(loss, reference(z), 1e-4), f"the loss is {float(loss):.4f}, not {float(reference(z)):.4f}: "
-           "is the sum over positives outside the logarithm, and everything divided by the temperature?")  # fmt: skip
+    expect(
+        close(loss, reference(z), 1e-4),
+        f"the loss is {float(loss):.4f}, not {float(reference(z)):.4f}: "
+        "is the sum over positives outside the logarithm, and everything divided by the temperature?",
+    )
     y = torch.tensor([0, 0, 0, 1, 1, 2, 3])  # two images alone in their class
     alone = ask(function, z, y, t)
     expect(math.isfinite(float(alone)), "an image alone in its class gives nan: it has no positives; let it add 0.")
@@ -132,19 +144,27 @@ def local_losses(function: Callable[..., list[Tensor]]) -> None:
         expect(loss.requires_grad, f"{name} has no gradient at all: detach only the INPUT of a block.")
         earlier = [p for b in blocks[:i] for p in b.parameters()]
         reached = torch.autograd.grad(loss, earlier, retain_graph=True, allow_unused=True) if i else []
-        expect(all(g is None for g in reached), f"{name} changed block {i}'s gradients: "
-               "detach the INPUT of the block, not its output.")  # fmt: skip
+        expect(
+            all(g is None for g in reached),
+            f"{name} changed block {i}'s gradients: detach the INPUT of the block, not its output.",
+        )
         out = block(h)
         label = lam_y[i] * F.cross_entropy(head(out), y)
         right, wrong = (lam_x[i] * bce(decoder(out), target) + label for target in (x, h))
         expect(not close(loss, wrong), f"{name} rebuilds the block's input: its target is the IMAGE x.")
-        expect(close(loss, right), f"{name} is {loss.item():.4f}, not {right.item():.4f}: "
-               "is it lam_x[i] * reconstruction + lam_y[i] * cross-entropy?")  # fmt: skip
+        expect(
+            close(loss, right),
+            f"{name} is {loss.item():.4f}, not {right.item():.4f}: "
+            "is it lam_x[i] * reconstruction + lam_y[i] * cross-entropy?",
+        )
         weights = list(block.parameters())
         ours = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
         expect(all(g is not None for g in ours), f"{name} gives block {i + 1} no gradient: its output was detached.")
         theirs = torch.autograd.grad(right, weights)
-        expect(all(close(a, b) for a, b in zip(ours, theirs, strict=True)), f"{name} has the right value, but "
-               f"block {i + 1} misses a part of its gradient: give decoder and head the block's output as it is.")
+        expect(
+            all(close(a, b) for a, b in zip(ours, theirs, strict=True)),
+            f"{name} has the right value, but "
+            f"block {i + 1} misses a part of its gradient: give decoder and head the block's output as it is.",
+        )
         h = out.detach()
     passed("the values are right, and each loss reaches its own block and no other.")

@@ -44,16 +44,22 @@ def ema_update(function: Callable) -> None:
         expect(kept, "the EMA has new tensors now: change its parameters in place (lerp_, copy_, or mul_ and add_).")
         attached = any(p.requires_grad for p in now)
         expect(not attached, "the EMA became a part of the graph: update it under torch.no_grad().")
-        expect(_same(list(ema.buffers()), statistics), "BatchNorm's running statistics moved too: loop over "
-                                                       "parameters(), not over the whole state.")
+        expect(
+            _same(list(ema.buffers()), statistics),
+            "BatchNorm's running statistics moved too: loop over parameters(), not over the whole state.",
+        )
         right = [decay * s + (1 - decay) * t for s, t in zip(start, target, strict=True)]
         swapped = [decay * t + (1 - decay) * s for s, t in zip(start, target, strict=True)]
-        expect(_same(now, right) or not _same(now, swapped), "decay and 1 - decay are swapped: the decay is "
-                                                             "what the EMA keeps of itself.")
+        expect(
+            _same(now, right) or not _same(now, swapped),
+            "decay and 1 - decay are swapped: the decay is what the EMA keeps of itself.",
+        )
         still = decay < 1 and _same(now, start)
         expect(not still, f"nothing moved at decay {decay:g}: the EMA's own parameters must change.")
-        expect(_same(now, right), f"wrong values at decay {decay:g}: each parameter becomes "
-                                  "decay * ema + (1 - decay) * layer.")
+        expect(
+            _same(now, right),
+            f"wrong values at decay {decay:g}: each parameter becomes decay * ema + (1 - decay) * layer.",
+        )
     passed("in place, no gradient, parameters only; decay 0 copies and decay 1 freezes.")
 
 
@@ -64,10 +70,14 @@ def half_life(function: Callable) -> None:
         mean_age, near = 1 / (1 - decay), math.log(2) / (1 - decay)
         whole = value == round(value) and abs(value - right) < 1
         where = f"at decay {decay:g} the answer is {right:.4g} steps, but yours is {value:.4g}"
-        expect(not close(value, mean_age), f"{where}: 1 / (1 - decay) is the time constant, not the half-life; "
-                                           "solve decay ** t = 1/2 for t.")
-        expect(not close(value, near), f"{where}: log(2) / (1 - decay) is an approximation for decays near 1; "
-                                       "use the logarithm of the decay.")
+        expect(
+            not close(value, mean_age),
+            f"{where}: 1 / (1 - decay) is the time constant, not the half-life; solve decay ** t = 1/2 for t.",
+        )
+        expect(
+            not close(value, near),
+            f"{where}: log(2) / (1 - decay) is an approximation for decays near 1; use the logarithm of the decay.",
+        )
         expect(not close(value, -right), f"{where}: check the sign.")
         expect(not whole, f"{where}: don't round, a half-life is any positive number.")
         expect(close(value, right), f"{where}: solve decay ** t = 1/2 for t.")
@@ -92,10 +102,16 @@ def ema_weights(function: Callable) -> None:
         seen = torch.cat([layers.flip(0), start[None]])  # newest first
         backwards = steps > 1 and close(weights @ torch.cat([layers, start[None]]), ema)
         expect(close(weights @ seen, ema) or not backwards, "the order is reversed: newest layer first.")
-        expect(close(weights.sum(), 1), f"at decay {decay:g} the weights of {steps} steps and of the start add up "
-                                        f"to {weights.sum():.4g}: an average has weights that sum to 1.")
-        expect(close(weights @ seen, ema), f"the weights sum to 1, but at decay {decay:g} they don't give the EMA: "
-                                           "the layer of j steps ago was multiplied by the decay j times.")
+        expect(
+            close(weights.sum(), 1),
+            f"at decay {decay:g} the weights of {steps} steps and of the start add up "
+            f"to {weights.sum():.4g}: an average has weights that sum to 1.",
+        )
+        expect(
+            close(weights @ seen, ema),
+            f"the weights sum to 1, but at decay {decay:g} they don't give the EMA: "
+            "the layer of j steps ago was multiplied by the decay j times.",
+        )
     passed("weights and layers give the EMA, and the weights sum to 1.")
 
 
@@ -114,8 +130,11 @@ def look_ahead(function: Callable) -> None:
     got = torch.autograd.grad(a, h, push, allow_unused=True)[0] if a.requires_grad else None
     expect(got is not None, "no gradient reaches h, so the block would learn nothing: don't detach.")
     want = torch.autograd.grad(right, h, push)[0]
-    expect(close(got, want), "the gradient reaches h through one branch only: the EMA isn't trained, but the gradient "
-                             "passes THROUGH it (no detach, no torch.no_grad).")
+    expect(
+        close(got, want),
+        "the gradient reaches h through one branch only: the EMA isn't trained, but the gradient "
+        "passes THROUGH it (no detach, no torch.no_grad).",
+    )
     passed("the sum of both branches, and the gradient reaches h through both.")
 
 
@@ -138,12 +157,17 @@ def man_local_step(function: Callable) -> None:
     want = torch.autograd.grad(loss, [*block.parameters(), *bias.parameters()])
     out = expect_tensor(answer[0], (6, 3, 4, 4), "the features for the next block")
     ahead = close(out.detach(), (bias(h) + ema(h)).detach())
-    expect(not ahead, "you return the look-ahead: the next block gets the block's own features, the head's view is "
-                      "the loss's business only.")
+    expect(
+        not ahead,
+        "you return the look-ahead: the next block gets the block's own features, the head's view is "
+        "the loss's business only.",
+    )
     expect(close(out.detach(), h.detach()), "the returned features aren't the block's output.")
     expect(not out.requires_grad, "the returned features still hold the block's graph: return h.detach().")
-    expect(close(answer[1], loss.detach()) if isinstance(answer[1], Tensor | float) else False, "the loss is the "
-           "cross-entropy of head(learnable_bias(h) + ema(h)) and y.")
+    expect(
+        close(answer[1], loss.detach()) if isinstance(answer[1], Tensor | float) else False,
+        "the loss is the cross-entropy of head(learnable_bias(h) + ema(h)) and y.",
+    )
     right = all(g is not None and close(g, w) for g, w in zip(given, want, strict=True))
     expect(right, "the loss is right, but not the gradients: it must reach the block through both branches.")
     passed("the gradient reaches the block and the learnable bias, not the EMA and not the block before.")

@@ -22,10 +22,15 @@ def auxiliary_parameters(function: Callable) -> None:
         frozen = sum(p.numel() for head in heads for p in head.parameters()) - right
         classifier, body = (sum(p.numel() for p in part.parameters()) for part in (net.heads[-1], net.blocks))
         n = _number(ask(function, net), "the count")
-        expect(not close(n, right + classifier), "you count the last head too: heads[-1] is the network's own "
-               "classifier, not auxiliary; leave it out with net.heads[:-1].")
-        expect(not close(n, right + frozen), "you count frozen parameters too, such as an EMA's: keep those with "
-               "p.requires_grad only.")
+        expect(
+            not close(n, right + classifier),
+            "you count the last head too: heads[-1] is the network's own "
+            "classifier, not auxiliary; leave it out with net.heads[:-1].",
+        )
+        expect(
+            not close(n, right + frozen),
+            "you count frozen parameters too, such as an EMA's: keep those with p.requires_grad only.",
+        )
         expect(n < right + body, "you count the blocks too: only heads are auxiliary.")
         expect(not close(n, 2 * len(heads)), "you count tensors, not numbers: a tensor p holds p.numel() of them.")
         expect(close(n, right), f"on a small net with {right} trainable auxiliary parameters you count {n:g}.")
@@ -44,12 +49,20 @@ def paired_difference(function: Callable) -> None:
         mean, error = _pair(ask(function, a.tolist(), b.tolist()), "(mean, standard error)")
         expect(not close(mean, -d.mean()), "the sign is the other way round: the difference is a - b.")
         expect(close(mean, d.mean()), f"the mean difference should be {d.mean():.4f}, yours is {mean:.4f}.")
-        expect(not close(error, unpaired), "your standard error treats a and b as unrelated: take the differences "
-               "seed by seed first, then their spread.")
-        expect(not close(error, d.std()), "that is the standard deviation of ONE difference: divide it by sqrt(n), "
-               f"here sqrt({n}), for the standard error of their mean.")
-        expect(not close(error, d.std(correction=0) / n**0.5), "you divide the squares by n: with a mean estimated "
-               "from the same numbers it must be n - 1 (ddof=1).")
+        expect(
+            not close(error, unpaired),
+            "your standard error treats a and b as unrelated: take the differences "
+            "seed by seed first, then their spread.",
+        )
+        expect(
+            not close(error, d.std()),
+            "that is the standard deviation of ONE difference: divide it by sqrt(n), "
+            f"here sqrt({n}), for the standard error of their mean.",
+        )
+        expect(
+            not close(error, d.std(correction=0) / n**0.5),
+            "you divide the squares by n: with a mean estimated from the same numbers it must be n - 1 (ddof=1).",
+        )
         expect(close(error, d.std() / n**0.5), f"the standard error is d.std() / sqrt(n), yours is {error:.4f}.")
     passed("differences first, then their mean and its standard error.")
 
@@ -61,14 +74,22 @@ def bootstrap_interval(function: Callable) -> None:
     width = (high - low) / (values.std() / math.sqrt(len(values)))  # in standard errors
     expect(width > 0, "low and high are the same: draw WITH replacement, or every resample is the same set.")
     expect(width < 20, "your interval is that of the values: take the MEAN of each resample, then the percentiles.")
-    expect(abs(width / (2 * 1.645) - 1) > 0.07, "your 95 % interval holds only 90 %: leave out HALF of the rest "
-           "on each side (2.5 % and 97.5 %).")
-    expect(abs(width / (2 * 1.96) - 1) < 0.08, f"the interval is {width:.2f} standard errors wide, about 3.92 "
-           "was expected: draw as many values as there are in each resample.")
+    expect(
+        abs(width / (2 * 1.645) - 1) > 0.07,
+        "your 95 % interval holds only 90 %: leave out HALF of the rest on each side (2.5 % and 97.5 %).",
+    )
+    expect(
+        abs(width / (2 * 1.96) - 1) < 0.08,
+        f"the interval is {width:.2f} standard errors wide, about 3.92 "
+        "was expected: draw as many values as there are in each resample.",
+    )
     expect(low < values.mean() < high, "the mean itself isn't inside your interval: give (low, high).")
     first, second, other = (_interval(function, values[:12], seed, 0.95, 40) for seed in (1, 1, 2))
-    expect(first == second, "the same generator state gives another interval: draw from the `generator` you "
-           "were given, not from np.random.")
+    expect(
+        first == second,
+        "the same generator state gives another interval: draw from the `generator` you "
+        "were given, not from np.random.",
+    )
     expect(first != other, "another generator gives the same interval: draw from the one you were given.")
     narrow = np.ptp(_interval(function, values, 1, 0.5, 4000)) / (high - low)
     expect(0.25 < narrow < 0.45, "level=0.5 should give an interval of about a third of that width: use `level`.")
@@ -77,16 +98,25 @@ def bootstrap_interval(function: Callable) -> None:
 
 def compare(function: Callable) -> None:
     """Check compare(low, high, margin) -> 'better', 'worse', 'equal' or 'undecided'."""
-    traps = {(-5.0, 6.0): ("equal", "it holds 0, but it reaches beyond the margin: we don't know."),
-             (0.2, 0.6): ("better", "it lies within the margin: the difference is too small to matter."),
-             (0.5, 4.0): ("better", "the WHOLE interval must lie beyond the margin, not only its middle."),
-             (-4.0, -2.0): ("better", "that is a loss: the sign counts, so don't take abs().")}
+    traps = {
+        (-5.0, 6.0): ("equal", "it holds 0, but it reaches beyond the margin: we don't know."),
+        (0.2, 0.6): ("better", "it lies within the margin: the difference is too small to matter."),
+        (0.5, 4.0): ("better", "the WHOLE interval must lie beyond the margin, not only its middle."),
+        (-4.0, -2.0): ("better", "that is a loss: the sign counts, so don't take abs()."),
+    }
     for (low, high), (wrong, reason) in traps.items():
         told = _word(function, low, high, 1.0)
         expect(told != wrong, f"the interval ({low}, {high}) with margin 1 isn't '{wrong}': {reason}")
-    table = {(2.0, 4.0, 1.0): "better", (-4.0, -2.0, 1.0): "worse", (-0.4, 0.6, 1.0): "equal",
-             (0.2, 0.6, 1.0): "equal", (-5.0, 6.0, 1.0): "undecided", (0.5, 4.0, 1.0): "undecided",
-             (-4.0, -0.5, 1.0): "undecided", (2.0, 4.0, 3.0): "undecided"}
+    table = {
+        (2.0, 4.0, 1.0): "better",
+        (-4.0, -2.0, 1.0): "worse",
+        (-0.4, 0.6, 1.0): "equal",
+        (0.2, 0.6, 1.0): "equal",
+        (-5.0, 6.0, 1.0): "undecided",
+        (0.5, 4.0, 1.0): "undecided",
+        (-4.0, -0.5, 1.0): "undecided",
+        (2.0, 4.0, 3.0): "undecided",
+    }
     for (low, high, margin), right in table.items():
         word = _word(function, low, high, margin)
         expect(word == right, f"({low}, {high}) with margin {margin} is '{right}', you say '{word}'.")
@@ -100,13 +130,18 @@ def seeds_needed(function: Callable) -> None:
     for d, s in ((2.0, 6.0), (1.0, 4.0), (3.0, 4.0)):
         exact = ((1.96 + 0.84) * s / d) ** 2
         n = _number(ask(function, d, s), "the number of seeds")
-        expect(not close(n, math.ceil((1.96 * s / d) ** 2)), "z_power is missing: with z_level alone you find the "
-               "difference in half of all studies only; add the two.")
+        expect(
+            not close(n, math.ceil((1.96 * s / d) ** 2)),
+            "z_power is missing: with z_level alone you find the difference in half of all studies only; add the two.",
+        )
         expect(not close(n, math.ceil(2.8 * s / d)), "the square is missing: half of d needs four times the seeds.")
         turned = math.ceil((2.8 * d / s) ** 2)
         expect(n not in (turned, max(2, turned)), "d and s are the wrong way round: more s, more seeds.")
-        expect(n == int(n) and n >= exact - 1e-9, f"{exact:.2f} seeds are needed for d={d:g}, s={s:g}, you say {n:g}: "
-               "seeds are whole, so round UP (math.ceil).")
+        expect(
+            n == int(n) and n >= exact - 1e-9,
+            f"{exact:.2f} seeds are needed for d={d:g}, s={s:g}, you say {n:g}: "
+            "seeds are whole, so round UP (math.ceil).",
+        )
         expect(n == math.ceil(exact), f"for d={d:g}, s={s:g} it should be {math.ceil(exact)}, you say {n:g}.")
     few, back = (_number(ask(function, d, s), "the number of seeds") for d, s in ((50.0, 1.0), (-2.0, 6.0)))
     expect(few == 2, f"d=50, s=1: 2 seeds is the least, since one has no spread; you say {few:g}.")
