@@ -11,6 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A part of mankit, and the parts that it may import. `measure`, `lab` and `commands` are folders, and one part each.
 ARROWS = {
+    "errors": set(),
     "networks": set(),
     "losses": set(),
     "glyphs": set(),

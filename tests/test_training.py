@@ -1,6 +1,9 @@
 """Training: K=1 is back-propagation, no gradient crosses a block, schedules, optimizers, layouts, errors."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from mankit.networks import build_network, small_resnet
+from mankit.networks import SubsampledConv, small_resnet
 from mankit.rules import local_net
 from mankit.training import cosine, local_step, make_optimizer, train
 
@@ -239,13 +242,48 @@ def test_bad_settings_are_one_clear_line(make_net, make_batch):
         cosine(0.1, 1, 10, warmup=0)
 
 
-@pytest.mark.parametrize("size, layout", [(48, torch.channels_last), (64, torch.contiguous_format)])
-def test_layout_that_crashes_is_left_out(size, layout):
-    """oneDNN's issue 6035: the lab's shortcuts have 8 channels and stride 2, which large images don't survive."""
+TRAIN_LARGE = """
+import sys, torch
+from torch import nn
+from mankit import build_network, local_net, make_optimizer, train
+
+own, size = sys.argv[1] == "own", int(sys.argv[2])
+layers, classifier = build_network("lab")
+if not own:  # as torchvision would build it
+    for layer in layers[1:]:
+        if layer.downsample is not None:
+            conv = layer.downsample[0]
+            layer.downsample[0] = nn.Conv2d(conv.in_channels, conv.out_channels, 1, 2, bias=False)
+net = local_net(layers, classifier, "dgl", 3, image_shape=(3, size, size), head="0c1f")
+batches = [(torch.rand(6, 3, size, size), torch.arange(6)) for _ in range(5)]
+assert len(list(train(net, make_optimizer(net), batches))) == 5
+weight = net.blocks[0][1].conv1.weight
+print("channels_last" if weight.is_contiguous(memory_format=torch.channels_last) else "contiguous")
+"""
+
+
+@pytest.mark.parametrize("size", [16, 46, 64])
+@pytest.mark.parametrize("network, layout", [("own", "channels_last"), ("foreign", "contiguous")])
+def test_no_layout_writes_past_its_memory(network, layout, size):
+    """oneDNN's issue 6035 ends a process, so this one has its own: strided 1x1 convolutions of 8 channels."""
+    command = [sys.executable, "-c", TRAIN_LARGE, network, str(size)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "MALLOC_CHECK_": "3"}
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.split() == [layout]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_subsampled_convolution_is_a_strided_one(every):
     torch.manual_seed(0)
-    layers, classifier = build_network("lab")
-    net = local_net(layers, classifier, "dgl", 3, image_shape=(3, size, size), head="0c1f")
-    batches = [(torch.rand(6, 3, size, size), torch.arange(6)) for _ in range(5)]
-    assert len(list(train(net, make_optimizer(net), batches))) == 5
-    weight = net.blocks[0][1].conv1.weight
-    assert weight.is_contiguous(memory_format=layout)
+    ours = SubsampledConv(4, 6, every).double()
+    theirs = nn.Conv2d(4, 6, 1, every, bias=False).double()
+    theirs.load_state_dict(ours.state_dict())
+    h = torch.randn(3, 4, 7, 8, dtype=torch.float64, requires_grad=True)
+    weights = [ours.weight, theirs.weight]
+    outputs = [ours(h), theirs(h)]
+    assert torch.allclose(*outputs, rtol=0, atol=1e-12)
+    push = torch.randn_like(outputs[0])
+    gradients = [torch.autograd.grad(out, [h, w], push) for out, w in zip(outputs, weights, strict=True)]
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*gradients, strict=True))

@@ -1,0 +1,43 @@
+"""One sentence for an error: the value, what is allowed, the nearest name, the cure."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+
+def choose(name: str, value: object, allowed: Collection[str], cure: str = "") -> None:
+    """Raise ValueError, with the nearest names, unless the value is one of those allowed.
+
+    cure: what to do, in place of the list of all names (where that would be long).
+    """
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), list(allowed), n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise ValueError(f"{name}={value!r}: {hint}{cure or 'choose from ' + (', '.join(allowed) or 'nothing')}")
+
+
+def at_least(name: str, value: float | None, least: float, cure: str = "") -> None:
+    """Raise ValueError for a number below `least`, and where `least` is an int for one that isn't whole.
+
+    None, for a number that wasn't given, is fine. cure: what to do, in place of 'choose ... or more'.
+    """
+    if value is None:
+        return
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    fraction = is_number and isinstance(least, int) and value != int(value)
+    if not is_number or fraction or value < least:
+        whole = "a whole number, " if fraction else ""
+        raise ValueError(f"{name}={value}: {cure or f'choose {whole}{least} or more'}")
+
+
+def first_line(error: object) -> str:
+    """The first line of a message that may have many; the kind of an error that says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def cannot_write(place: str | Path, error: OSError, cure: str = "choose another folder") -> ValueError:
+    """What to raise where the disk says no: the place, the reason, the cure."""
+    return ValueError(f"can't write {place} ({error.strerror or error}): {cure}")
