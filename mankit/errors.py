@@ -35,7 +35,7 @@ def at_least(name: str, value: float | None, least: float, cure: str = "") -> No
 
 def first_line(error: object) -> str:
     """The first line of a message that may have many; the kind of an error that says nothing."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return str(error).strip().partition("\n")[0].rstrip() or type(error).__name__
 
 
 def cannot_write(place: str | Path, error: OSError, cure: str = "choose another folder") -> ValueError:
