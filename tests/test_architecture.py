@@ -14,7 +14,6 @@ ARROWS = {
     "errors": set(),
     "networks": set(),
     "losses": set(),
-    "notebooks": set(),
     "measure": set(),
     "lab": {"blocks", "images", "measure", "networks", "recipes", "rules", "training"},  # only the live panel
     "heads": {"losses"},
@@ -31,21 +30,22 @@ ARROWS = {
     "runs": {"checkpoints", "images", "measure", "recipes", "records", "training"},
     "tables": {"recipes", "measure", "images"},
     "bench": {"blocks", "measure", "networks", "rules", "training"},
-    "sweep": {"lab", "notebooks"},
+    "execution": {"errors", "lab"},
+    "teach": set(),
     "reproduce": {"checkpoints", "published", "recipes", "records", "runs"},
     "commands": {
         "bench",
         "estimate",
+        "execution",
         "lab",
-        "notebooks",
         "published",
         "recipes",
         "records",
         "reproduce",
         "rules",
         "runs",
-        "sweep",
         "tables",
+        "teach",
     },
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
@@ -117,7 +117,7 @@ def test_arrows_go_one_way_and_none_is_left_over():
 def test_in_lab_only_the_live_panel_knows_about_training():
     live = {"panel.py", "session.py", "controls.py"}
     others = [file for file in FILES if part_of(file) == "lab" and file.name not in live]
-    assert len(others) > 8
+    assert len(others) > 4
     wrong = {file.name: imported_parts(file.read_text(encoding="utf-8"), file) - {"lab"} for file in others}
     assert not {name: parts for name, parts in wrong.items() if parts}
 
