@@ -2,11 +2,11 @@
 
 from .blocks import LocalNet as LocalNet
 from .blocks import cut as cut
-from .data import Data as Data
-from .data import Split as Split
-from .data import batches as batches
-from .data import load as load
 from .heads import Head as Head
+from .images import Data as Data
+from .images import Split as Split
+from .images import batches as batches
+from .images import load as load
 from .measure import block_accuracy as block_accuracy
 from .measure import block_cka as block_cka
 from .measure import evaluate as evaluate

@@ -49,9 +49,9 @@ def run(
     if not executed(notebook, target, values):
         raise Exit(1)
     if save:
-        from .. import notebooks
+        from ..execution.execute import save as keep
 
-        notebooks.save(target, notebook)
+        keep(target, notebook)
     print(notebook if save else target)
 
 
@@ -62,7 +62,7 @@ def student(
     """Write a lesson without solutions, outputs and teacher's notes. Example: mankit student notebooks/02_dgl.ipynb"""
     import nbformat
 
-    from ..notebooks import student_version
+    from ..teach.student import student_version
 
     check_notebook(notebook)
     target = writable(out) / notebook.name
@@ -77,7 +77,7 @@ def executed(notebook: Path, target: Path, values: dict[str, object]) -> bool:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from ..notebooks import execute
+    from ..execution.execute import execute
 
     try:
         execute(notebook, target, values)

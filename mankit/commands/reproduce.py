@@ -31,10 +31,10 @@ def reproduce(
     The same command again trains only what is missing or failed. Exit code 1: a run or a notebook failed (the table
     says which, and why). 130: stopped by Ctrl-C; what was trained is saved, and the same command goes on there.
     """
-    from ..notebooks import report
-    from ..published import STUDIES
-    from ..recipes import pick_device
-    from ..reproduce import failures, jobs_of, train_study
+    from ..execution.execute import report
+    from ..studies import pick_device
+    from ..studies.papers import STUDIES
+    from ..studies.study import jobs_of, train_study
 
     names = STUDIES if study == "all" else (study,)
     for name in names:
