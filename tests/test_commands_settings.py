@@ -9,7 +9,7 @@ import pytest
 
 from mankit.rules import RULES, options_of
 from mankit.studies import Recipe, read_run
-from mankit.studies.recipe import LAB_OPTIONS, data_options
+from mankit.studies.recipe import LAB_SETTINGS, data_options
 
 SMALL = ("train", "--train-size", 200, "--epochs", 1, "--device", "cpu", "-K", 3)
 TOY = '''
@@ -76,7 +76,7 @@ def test_a_rule_in_a_file_is_named_by_file_and_function(mankit, rules, wide, tmp
     for words in (("--rule", f"{file}:scaled"), (f"--rule={file}:scaled",)):  # the second time it is read
         result = mankit(*SMALL, *words, "--scale", 3, "-o", out)
         assert result.code == 0 and result.out.startswith("scaled on glyphs"), result.err
-    assert read_run(out).recipe.options == {"scale": 3.0, "head": LAB_OPTIONS["head"]}
+    assert read_run(out).recipe.options == {"scale": 3.0, "head": LAB_SETTINGS["head"]}
     assert mankit(*SMALL, "--base", f"{file}:scaled", "--scale", 3).code == 0  # MAN over it
     wrong = mankit(*SMALL, "--rule", f"{file}:scaledd")
     assert wrong.code == 2 and "rule='scaledd': did you mean 'scaled'?" in wrong.err
@@ -118,7 +118,7 @@ def test_a_typed_option_is_a_setting_of_the_recipe(mankit, tmp_path, words, name
 def test_what_is_not_typed_is_the_labs(mankit, tmp_path, rule):
     assert mankit(*SMALL, "--rule", rule, "-o", tmp_path / "run").code == 0
     options = read_run(tmp_path / "run").recipe.options
-    assert options == {name: LAB_OPTIONS[name] for name in options_of(rule) if name in LAB_OPTIONS}
+    assert options == {name: LAB_SETTINGS[name] for name in options_of(rule) if name in LAB_OPTIONS}
 
 
 @pytest.mark.parametrize("words", [("--lam-x", "a,b"), ("--lam-x", ""), ("--at", "2;5"), ("--widths", "wide")], ids=str)

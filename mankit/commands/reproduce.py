@@ -34,6 +34,7 @@ def reproduce(
     from ..execution.execute import report
     from ..studies import pick_device
     from ..studies.papers import STUDIES
+    from ..studies.report import failures, read_study
     from ..studies.study import jobs_of, train_study
 
     names = STUDIES if study == "all" else (study,)
@@ -45,7 +46,8 @@ def reproduce(
     try:
         for name in names:
             print(f"{name}, profile {profile}:", file=sys.stderr)
-            runs = train_study(name, profile, seeds, **how)
+            train_study(name, profile, seeds, **how)
+            runs = read_study(name, profile, seeds, out, lr)
             for _, row in runs[runs.status != "done"].iterrows():
                 print(f"mankit: {row.cell}, seed {row.seed}: {row.status}", file=sys.stderr)
             copies.append(writable(out / f"{profile}-notebooks") / f"{name}.ipynb")

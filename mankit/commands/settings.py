@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -33,38 +33,41 @@ def own_rule(word: str) -> str:
 
 
 def settings() -> Iterator[inspect.Parameter]:
-    """A parameter for each setting of a recipe, as Typer reads them."""
+    """A parameter for each setting of a recipe, as Typer reads them; the defaults are the lab's."""
     from ..images import load
     from ..rules import RULES, help_of, options_of
-    from ..studies.recipe import LAB_OPTIONS, Recipe, data_options
+    from ..studies.recipe import LAB_SETTINGS, Recipe, data_options
 
-    for name, field in inspect.signature(Recipe, eval_str=True).parameters.items():
-        if name not in ("options", "data_options"):
-            yield _option(field, help_of(Recipe).get(name, ""), "The recipe")
-    first = {name: (rule, option) for rule in reversed(RULES) for name, option in options_of(rule).items()}
-    for name, (rule, option) in first.items():
-        of = ", ".join(each for each in RULES if name in options_of(each))
-        option = option.replace(default=LAB_OPTIONS.get(name, option.default))
-        yield _option(option, f"{of}: {help_of(rule).get(name, '')}", "Options of a rule")
-    for name, option in data_options().items():
-        yield _option(option, help_of(load).get(name, ""), "The data")
+    found = [(p, "", Recipe, "The recipe") for p in inspect.signature(Recipe, eval_str=True).parameters.values()]
+    first = {name: (option, rule) for rule in reversed(RULES) for name, option in options_of(rule).items()}
+    for name, (option, rule) in first.items():
+        takers = ", ".join(each for each in RULES if name in options_of(each))
+        found.append((option, f"{takers}: ", rule, "Options of a rule"))
+    found += [(p, "", load, "The data") for p in data_options().values()]
+    for setting, of, source, panel in found:
+        if setting.name not in ("options", "data_options"):
+            default = LAB_SETTINGS.get(setting.name, setting.default)
+            said = of + help_of(source).get(setting.name, "")
+            yield _option(setting.replace(default=default), said, panel)
 
 
 def _option(setting: inspect.Parameter, said: str, panel: str) -> inspect.Parameter:
     """A setting as Typer wants it: a flag, a number or text; several numbers are text too, as in 5,0.5."""
-    from ..rules import name_of
+    from ..rules import RULES, name_of
 
-    default, kinds, more = setting.default, _kinds(setting), {"help": said, "rich_help_panel": panel}
+    default, kinds, more = setting.default, _kinds(setting), {"rich_help_panel": panel}
     kind = kinds[0] if len(kinds) == 1 and kinds[0] in (bool, int, float) else str
-    if tuple in map(get_origin, kinds):
+    origins = [get_origin(each) for each in kinds]
+    if tuple in origins:
         more |= {"metavar": "NUMBER,...", "parser": _numbers}
-        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    if get_origin(kinds[0]) is Literal:
+        default = None if default is None else re.sub("[() ]", "", str(default))
+    if Literal in origins:
         more["metavar"] = "|".join(get_args(kinds[0]))
-    if callable(default):  # a rule, below another one
+    if Callable in origins:
+        said += f" {', '.join(RULES)}, or a function of your own, FILE.py:NAME."
         default = name_of(default)
     words = [f"--{setting.name}", f"-{setting.name}"] if len(setting.name) == 1 else []
-    return setting.replace(annotation=Annotated[kind | None, typer.Option(*words, **more)], default=default)
+    return setting.replace(annotation=Annotated[kind | None, typer.Option(*words, help=said, **more)], default=default)
 
 
 def _kinds(setting: inspect.Parameter) -> list[object]:

@@ -41,15 +41,18 @@ def train(
     import torch
 
     from ..studies import pick_device
-    from ..studies.papers import find, with_profile
-    from ..studies.recipe import lab_recipe
+    from ..studies.papers import cell, with_profile
+    from ..studies.recipe import Recipe, lab_recipe
 
     torch.set_num_threads(threads)
     typed = {n: value for n, value in settings.items() if context.get_parameter_source(n).name == "COMMANDLINE"}
     if recipe is None and profile != "paper":
         raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
-    lab = {"rule": "man", **typed}
-    chosen = with_profile(find(recipe), profile).changed(**typed) if recipe else lab_recipe(**lab)
+    if recipe:
+        found = Recipe.read(recipe) if recipe.endswith(".json") else cell(recipe).recipe
+        chosen = with_profile(found, profile).changed(**typed)
+    else:
+        chosen = lab_recipe(**typed)
     there = {"root": root, "download": download, "device": pick_device(device)}
     _train_in(writable(out), chosen, there) if out else _train_once(chosen, there)
 
