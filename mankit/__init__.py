@@ -2,7 +2,7 @@
 
 from .blocks import LocalNet, cut
 from .data import Data, Split, batches, load
-from .heads import Head, InfoProHead, MomentumHead
+from .heads import Head
 from .measure import block_accuracy, block_cka, evaluate, probe_accuracy, saved_bytes
 from .networks import build_network, cifar_resnet, imagenet_resnet, small_resnet
 from .recipes import LAB, Recipe, Run
@@ -17,9 +17,7 @@ __all__ = [
     "RULES",
     "Data",
     "Head",
-    "InfoProHead",
     "LocalNet",
-    "MomentumHead",
     "Recipe",
     "Run",
     "Split",
