@@ -18,7 +18,7 @@ import torch
 from torch.optim import Optimizer
 
 from .blocks import LocalNet
-from .data import Data, batches, load, steps_per_epoch
+from .images import Data, batches, load, steps_per_epoch
 from .measure import layer_bytes
 from .networks import Normalize, build_network
 from .rules import local_net
@@ -37,7 +37,7 @@ class Recipe:
     Args:
         rule, K, options: see `mankit.rules`; for 'bp' K only says at how many places the net is measured.
         network: 'lab', 'cifar_resnet32', 'resnet101', ... ; data: 'glyphs', 'digits', 'cifar10', ...
-        data_options: for `mankit.data.load` (train_size, size, ...).
+        data_options: for `mankit.images.load` (train_size, size, ...).
         epochs, batch, lr, warmup (epochs), momentum, weight_decay: SGD with Nesterov momentum and cosine decay.
         per_step: the learning rate moves at every step instead of every epoch (as published).
         augment: the data set's usual random crop and flip. seed: of the weights, the data and their order.

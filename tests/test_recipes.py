@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mankit.images import Augment
 from mankit.recipes import LAB, Recipe, pick_device
-from mankit.sources import Augment
 from mankit.tables import block_table
 
 TINY = Recipe(

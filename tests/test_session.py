@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mankit import block_accuracy, block_table
-from mankit.data import batches
+from mankit.images import batches
 from mankit.lab import session as sessions
 from mankit.lab.session import Live, Session, watch
 from mankit.measure import ema_distance

@@ -15,7 +15,7 @@ import traitlets
 from torch import nn
 
 from ..blocks import cut
-from ..data import DATASETS
+from ..images import DATASETS
 from ..networks import build_network
 from ..recipes import Recipe
 from ..rules import RULES, entry_of, options_of

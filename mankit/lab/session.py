@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..data import Data, Split, batches
+from ..images import Data, Split, batches
 from ..measure import block_accuracy, block_cka, checkpointed_bytes, ema_distance, probe_accuracy, saved_bytes
 from ..recipes import Recipe, Run
 from ..training import Step
