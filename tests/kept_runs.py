@@ -21,11 +21,9 @@ TINY = Recipe(
 )
 
 
-
 @pytest.fixture(scope="module")
 def data():
     return dataclasses.replace(load_data(TINY), augment=Augment(2, flip=True))
-
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +34,12 @@ def whole(data, tmp_path_factory):
     return folder
 
 
-
 def train_until(folder, step, data, recipe=TINY, **options):
     """Train and leave after some steps, as a kill would: nothing is saved on the way out."""
     with open_run(folder, recipe, data, **options) as kept:
         for _ in kept:
             if kept.run.done == step:
                 return
-
 
 
 def check_same(folder, other, leave_out=()):
@@ -57,11 +53,9 @@ def check_same(folder, other, leave_out=()):
     assert without[0] == without[1]
 
 
-
 def tensors(value):
     """All tensors in nested dictionaries and lists, in their order."""
     if isinstance(value, torch.Tensor):
         return [value]
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
     return [tensor for each in values for tensor in tensors(each)]
-

@@ -166,4 +166,3 @@ def test_ctrl_c_is_one_line_and_code_130():
         process.kill()
     assert process.returncode == 130 and out == b""
     assert b"stopped before the end" in err and b"Traceback" not in err
-

@@ -25,7 +25,6 @@ def test_folder_in_use_is_said(data, tmp_path):
     train_in(tmp_path, TINY, data)  # and it is free again
 
 
-
 def test_a_killed_process_lets_go_of_the_folder(data, tmp_path):
     code = (
         f"from mankit.studies import open_run, Recipe; import os, signal\nwith open_run({str(tmp_path)!r}, "
@@ -36,7 +35,6 @@ def test_a_killed_process_lets_go_of_the_folder(data, tmp_path):
     train_in(tmp_path, TINY, data)
 
 
-
 def check_line_and_checkpoint(folder, data, match):
     """A run that fails with a line, and whose last good checkpoint is there when the cause has gone."""
     with pytest.raises(ValueError, match=match) as problem:
@@ -44,7 +42,6 @@ def check_line_and_checkpoint(folder, data, match):
     assert "\n" not in str(problem.value)
     assert files.load(folder)["done"] == 3
     assert not list(folder.glob("*.new")) and not list(folder.glob(".*.new"))
-
 
 
 def test_full_disk_is_a_line_and_keeps_the_last_checkpoint(data, tmp_path, whole):
@@ -59,7 +56,6 @@ def test_full_disk_is_a_line_and_keeps_the_last_checkpoint(data, tmp_path, whole
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     train_in(tmp_path, TINY, data)
     check_same(tmp_path, whole)
-
 
 
 @pytest.mark.parametrize("number", [28, 30], ids=["ENOSPC", "EROFS"])
@@ -77,7 +73,6 @@ def test_disk_that_fails_is_a_line_and_keeps_the_last_checkpoint(data, tmp_path,
     check_same(tmp_path, whole)
 
 
-
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_folder_is_a_line(mankit, tmp_path):
     tmp_path.chmod(0o500)
@@ -90,17 +85,14 @@ def test_read_only_folder_is_a_line(mankit, tmp_path):
         tmp_path.chmod(0o700)
 
 
-
 def test_a_file_in_place_of_the_folder_is_a_line(tmp_path, data):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="can't write to .*file.*choose another folder"):
         train_in(tmp_path / "file", TINY, data)
 
 
-
 def truncate(content):
     return content[: len(content) // 2]
-
 
 
 def flip_a_bit(content):
@@ -111,9 +103,7 @@ def flip_a_bit(content):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-
 DAMAGES = [truncate, flip_a_bit, lambda content: b"", lambda content: b"not a checkpoint" * 100]
-
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=["truncated", "a bit", "empty", "other"])
@@ -126,7 +116,6 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(data, tmp_path, whole, d
     check_same(tmp_path, whole)
 
 
-
 @pytest.mark.parametrize("damage", DAMAGES, ids=["truncated", "a bit", "empty", "other"])
 def test_damaged_for_good_is_a_line_with_the_cure(data, tmp_path, damage):
     train_until(tmp_path, 4, data)  # one epoch, so that there is none before
@@ -135,7 +124,6 @@ def test_damaged_for_good_is_a_line_with_the_cure(data, tmp_path, damage):
     with pytest.raises(ValueError, match="checkpoint.pt is damaged .*: remove .* to begin this run anew") as problem:
         train_in(tmp_path, TINY, data)
     assert "\n" not in str(problem.value)
-
 
 
 def test_killed_between_two_names_finds_the_one_before(data, tmp_path, whole):
@@ -147,7 +135,6 @@ def test_killed_between_two_names_finds_the_one_before(data, tmp_path, whole):
     check_same(tmp_path, whole)
 
 
-
 class Evil:
     def __init__(self, target):
         self.target = target
@@ -156,11 +143,9 @@ class Evil:
         return os.mkdir, (str(self.target),)
 
 
-
 def test_a_checkpoint_runs_no_code(data, tmp_path):
     train_until(tmp_path, 4, data)
     torch.save({"done": Evil(tmp_path / "ran")}, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="damaged"):
         train_in(tmp_path, TINY, data)
     assert not (tmp_path / "ran").exists()
-

@@ -281,4 +281,3 @@ def test_recipe_that_cannot_be_built_leaves_no_run(data, tmp_path):
         train_in(tmp_path, TINY.but(K=99), data)
     assert not (tmp_path / "recipe.json").exists()
     train_in(tmp_path, TINY, data)
-

@@ -10,7 +10,7 @@ import torch
 
 from mankit.images import Data, Split
 from mankit.studies import LAB, Recipe, Run, papers
-from mankit.studies.papers import PROFILES, STUDIES, cell, cells, published, with_profile
+from mankit.studies.papers import PROFILES, STUDIES, cell, cells, cifar10, published, with_profile
 
 FILE = Path(__file__).parents[1] / "data" / "published.csv"
 ROWS = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()))
@@ -283,9 +283,13 @@ def test_unknown_names_are_answered(call, message):
 def test_without_the_table_numbers_are_missing(monkeypatch, tmp_path):
     file = tmp_path / "site-packages" / "mankit" / "studies" / "papers" / "published.py"
     monkeypatch.setattr(published, "__file__", str(file))
-    for cached in (published._rows, papers._all_cells):
-        cached.cache_clear()
-    assert not any(each.published for each in cells()) and len(cells()) == 167
-    for cached in (published._rows, papers._all_cells):
-        cached.cache_clear()
+    published._rows.cache_clear()
+    assert cell("cifar10/resnet32/dgl/K16").published
+    assert not published.make("cifar10", cifar10.CIFAR10, "resnet32", "dgl", 16).published
+    published._rows.cache_clear()
 
+
+def test_every_study_says_what_to_expect():
+    for name, study in STUDIES.items():
+        for words in (f"Command: mankit reproduce {name}", "Time: ", "Expected: ", "Departures: "):
+            assert words in study.__doc__, (name, words)

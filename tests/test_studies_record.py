@@ -36,12 +36,10 @@ def test_the_folder_holds_everything(whole):
     assert revision is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
 
 
-
 def test_git_revision_of_a_package_that_is_no_clone(monkeypatch, tmp_path):
     file = tmp_path / "site-packages" / "mankit" / "studies" / "record.py"
     monkeypatch.setattr("mankit.studies.record.__file__", str(file))
     assert environment(torch.device("cpu"))["git"] is None
-
 
 
 def test_another_recipe_in_the_folder_is_refused_by_its_fields(mankit, data, whole):
@@ -52,7 +50,6 @@ def test_another_recipe_in_the_folder_is_refused_by_its_fields(mankit, data, who
     result = mankit("train", "--rule", "dgl", "-o", whole)
     assert result.code == 2 and result.err.count("\n") == 1 and "rule man there and dgl here" in result.err
     assert read_run(whole).recipe == TINY
-
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "summary.json", "environment.json", "log.jsonl"])
@@ -67,15 +64,12 @@ def test_damaged_file_is_named(whole, tmp_path, name, text):
         read_run(tmp_path)
 
 
-
 def test_a_folder_without_a_run_is_said(tmp_path):
     with pytest.raises(ValueError, match="no run in .*recipe.json"):
         read_run(tmp_path)
-
 
 
 def test_json_in_the_folder_is_plain(whole):
     for name in ("recipe.json", "environment.json", "summary.json"):
         json.loads((whole / name).read_text(), parse_constant=lambda text: pytest.fail(text))  # no NaN
     assert all(math.isfinite(loss) for row in read_run(whole).log for loss in row["losses"])
-

@@ -28,11 +28,9 @@ RULES = {
 }
 
 
-
 @pytest.fixture(scope="module")
 def data():
     return load_data(TINY)
-
 
 
 def trained(recipe, data=None):
@@ -42,16 +40,13 @@ def trained(recipe, data=None):
     return run
 
 
-
 def weights(run):
     return copy.deepcopy(run.net.state_dict())
-
 
 
 def equal(a, b):
     """Bit for bit, BatchNorm statistics and EMA included."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -62,14 +57,12 @@ def test_same_recipe_gives_the_same_weights(rule):
     assert equal(first, weights(trained(RULES[rule])))
 
 
-
 def test_augmented_recipe_repeats_too():
     flipping = dataclasses.replace(load_data(TINY), augment=Augment(2, flip=True))
     recipe = TINY.but(augment=True)
     first = weights(trained(recipe, flipping))
     assert equal(first, weights(trained(recipe, flipping)))
     assert not equal(first, weights(trained(TINY, flipping)))
-
 
 
 def test_seed_rules_weights_data_and_order(data):
@@ -83,7 +76,6 @@ def test_seed_rules_weights_data_and_order(data):
     assert not torch.equal(losses, other_losses)
 
 
-
 def test_seed_is_the_only_source_of_chance():
     before = torch.random.get_rng_state()
     run = Run(TINY.but(data="digits", data_options={"train_size": 60}))
@@ -92,7 +84,6 @@ def test_seed_is_the_only_source_of_chance():
         pass
     block_table(run)
     assert torch.equal(before, torch.random.get_rng_state())
-
 
 
 def test_training_leaves_shared_data_alone(data):
@@ -105,12 +96,10 @@ def test_training_leaves_shared_data_alone(data):
     assert equal(first, weights(trained(TINY, data)))
 
 
-
 @pytest.mark.parametrize("rule", RULES)
 def test_one_optimizer_for_each_block_gives_the_same_weights(data, rule):
     recipe = RULES[rule]
     assert equal(weights(trained(recipe, data)), weights(trained(recipe.but(per_block=True), data)))
-
 
 
 def test_ema_update_after_the_step_gives_other_weights(data):
@@ -118,13 +107,11 @@ def test_ema_update_after_the_step_gives_other_weights(data):
     assert not equal(before, after)
 
 
-
 @pytest.mark.parametrize("batch, epochs, steps", [(60, 1, 1), (20, 2, 6), (25, 1, 2), (31, 2, 2)])
 def test_length_is_the_number_of_steps(data, batch, epochs, steps):
     run = Run(TINY.but(batch=batch, epochs=epochs), data)
     assert len(run) == steps
     assert [step.index for step in run] == list(range(steps))
-
 
 
 def test_steps_have_the_losses_of_all_blocks_and_the_schedule(data):
@@ -135,12 +122,10 @@ def test_steps_have_the_losses_of_all_blocks_and_the_schedule(data):
     assert [step.lr for step in steps] == pytest.approx([rate for rate in rates for _ in range(3)])
 
 
-
 def test_prepare_trains_nothing(data):
     run, again = Run(TINY, data), Run(TINY, data)
     iter(run)  # no step is taken until it is asked for
     assert equal(weights(run), weights(again))
-
 
 
 def test_bp_is_one_block_measured_at_k_places(data):
@@ -152,11 +137,9 @@ def test_bp_is_one_block_measured_at_k_places(data):
     assert torch.equal(run.measured_net.eval()(x), run.net(x))
 
 
-
 def test_local_rules_are_measured_as_they_are(data):
     run = Run(TINY, data)
     assert run.net.K == 3 and run.measured_net is run.net
-
 
 
 @pytest.mark.parametrize(
@@ -179,12 +162,10 @@ def test_what_does_not_fit_is_refused_before_training(data, changes, message):
         Run(TINY.but(**changes), data)
 
 
-
 @pytest.mark.parametrize("name", LAB)
 def test_lab_recipe_can_be_prepared(data, name):
     run = Run(LAB[name].but(batch=20), data)
     assert run.measured_net.K == 8 and len(run) == 18
-
 
 
 def test_recipe_cuts_where_it_says(data):
@@ -196,11 +177,9 @@ def test_recipe_cuts_where_it_says(data):
     assert even == [3, 3, 3] and by_bytes != even and sum(by_bytes) == 9
 
 
-
 def test_place_outside_the_network_is_refused_before_training(data):
     with pytest.raises(ValueError, match=r"at=\[4, 9\].*1\.\.8"):
         Run(TINY.but(at=(4, 9)), data)
-
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
@@ -211,18 +190,15 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     assert pick_device("cpu") == "cpu"
 
 
-
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
 def test_device_that_is_not_there(device):
     with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
         pick_device(device)
 
 
-
 def missing(table, column):
     """The blocks that have no number there."""
     return table.loc[table[column].isna(), "block"].tolist()
-
 
 
 @pytest.mark.parametrize(
@@ -239,7 +215,6 @@ def test_table_has_a_row_for_each_block(data, rule, no_own_head, no_bytes):
     assert table["own_head"].dropna().between(0, 100).all() and (table["saved_mib"].dropna() > 0).all()
 
 
-
 def test_last_own_head_is_the_test_accuracy(data):
     run = trained(TINY, data)
     run.net.eval()
@@ -248,11 +223,9 @@ def test_last_own_head_is_the_test_accuracy(data):
     assert block_table(run)["own_head"].iloc[-1] == pytest.approx(100 * right.item())
 
 
-
 def test_bp_saves_more_than_any_block(data):
     whole = block_table(Run(RULES["bp"], data))["saved_mib"].iloc[-1]
     assert whole > block_table(Run(RULES["dgl"].but(options={"head": "0c1f"}), data))["saved_mib"].max()
-
 
 
 @pytest.mark.parametrize("rule", ["bp", "man"])
@@ -263,7 +236,6 @@ def test_measuring_changes_nothing(data, rule):
     assert equal(before, weights(run)) and modes == [module.training for module in run.net.modules()]
     assert all(parameter.grad is None for parameter in run.net.parameters())
     assert first.equals(block_table(run))
-
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5])
@@ -281,16 +253,13 @@ def test_a_loop_that_was_left_goes_on_where_it_stopped(stop):
     assert list(parts) == []
 
 
-
 def test_data_on_another_device_is_said():
     data = load_data(Recipe(), device="cpu")
     with pytest.raises(ValueError, match="device='nonsense'"):
         Run(Recipe(), data, device="nonsense")
 
 
-
 def test_bf16_runs_save_fewer_bytes():
     small = {"K": 3, "epochs": 1, "data_options": {"train_size": 200, "test_size": 100}}
     tables = [block_table(Run(Recipe(bf16=bf16, **small), device="cpu")) for bf16 in (False, True)]
     assert (tables[1].saved_mib < 0.75 * tables[0].saved_mib).all()
-

@@ -123,8 +123,8 @@ class KeptRun:
             except (RuntimeError, KeyError, ValueError) as error:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
-        self._write("recipe.json", run.recipe.to_json())
-        self._write("environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
+        files.write(self.folder / "recipe.json", run.recipe.to_json())
+        files.write(self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
         self._write_log()  # an epoch that was logged after the checkpoint will come again
         return state["rng"] if state else None
 
@@ -211,14 +211,11 @@ class KeptRun:
             best.get("val"),
             accuracy(best_run, run.data.test) if best else None,
         )
-        self._write("summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+        files.write(self.folder / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
         return summary
 
-    def _write(self, name: str, text: str) -> None:
-        files.write(self.folder / name, text)
-
     def _write_log(self) -> None:
-        self._write("log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+        files.write(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
 
 
 def accuracy(run: Run, split: Split) -> float | None:

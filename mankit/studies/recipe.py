@@ -14,14 +14,13 @@ from typing import Annotated, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from ..errors import choose, first_line
+from ..errors import choose
 from ..heads import Rule
 from ..images import load
 from ..rules import name_of, options_of
 
 Count = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-SEE = "see `mankit recipes NAME --json` for one"
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,9 @@ class Recipe:
         Raises: ValueError for text that isn't JSON, a field that doesn't exist, a wrong type or value.
         """
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"this recipe isn't JSON: {first_line(error)}; {SEE}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"a recipe is {{...}} in JSON, not {text.strip()[:20]}: {SEE}")
+            values = TypeAdapter(dict[str, object]).validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"no recipe in JSON, {_allowed(error)}: see `mankit recipes NAME --json` for one") from None
         for name in values:
             choose("field", name, _kinds())
         return cls(**values)
@@ -157,7 +154,9 @@ def _groups(rule: str | Rule, base: str | None) -> tuple[list[str], list[str], l
 def _kinds() -> dict[str, TypeAdapter]:
     """What checks a field's value, by the field's name: True is no number, 2.0 no whole number."""
     strict = ConfigDict(strict=True)
-    return {name: TypeAdapter(kind, config=strict) for name, kind in get_type_hints(Recipe, include_extras=True).items()}
+    return {
+        name: TypeAdapter(kind, config=strict) for name, kind in get_type_hints(Recipe, include_extras=True).items()
+    }
 
 
 def _allowed(error: ValidationError) -> str:

@@ -94,9 +94,7 @@ def _network(recipe: Recipe, data: Data) -> LocalNet:
     return net
 
 
-def load_data(
-    recipe: Recipe, root: str | Path | None = None, device: str = "auto", download: bool = False
-) -> Data:
+def load_data(recipe: Recipe, root: str | Path | None = None, device: str = "auto", download: bool = False) -> Data:
     """A recipe's data, on a device ('auto': a CUDA GPU if there is one). Raises: ValueError, see `mankit.images.load`."""
     for name in recipe.data_options:
         choose("data option", name, data_options())

@@ -1,7 +1,7 @@
 """A study of the papers, trained cell by cell and seed by seed in folders; `report` reads what is left there.
 
-    train_study("cifar10", "quick", seeds=3, jobs=2)   # the same call again: only what is missing
-    print(beside_published(read_study("cifar10", "quick", seeds=3)))
+train_study("cifar10", "quick", seeds=3, jobs=2)   # the same call again: only what is missing
+print(beside_published(read_study("cifar10", "quick", seeds=3)))
 """
 
 from __future__ import annotations

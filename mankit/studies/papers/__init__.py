@@ -17,7 +17,6 @@ One learning rate for all rules favours MAN: in our trials DGL with 0.4 instead 
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 from ...errors import choose
@@ -27,6 +26,8 @@ from .published import PROFILES, Cell, Published
 
 STUDIES = {"cifar10": cifar10, "svhn_stl10": svhn_stl10, "imagenet": imagenet, "memory": memory, "controls": controls}
 """The studies by name: modules, whose docstrings say what to expect."""
+CELLS = [each for study in STUDIES.values() for each in study.CELLS]
+DATA = (cifar10.CIFAR10, svhn_stl10.SVHN, svhn_stl10.STL10, imagenet.IMAGENET)
 
 __all__ = ["PROFILES", "STUDIES", "Cell", "Published", "cell", "cells", "with_profile"]
 
@@ -39,13 +40,13 @@ def cells(study: str | None = None, profile: str = "paper", lr: float | None = N
     if study is not None:
         choose("study", study, STUDIES)
     choose("profile", profile, PROFILES)
-    chosen = [each for each in _all_cells() if study in (None, each.study) and profile in each.profiles]
+    chosen = [each for each in CELLS if study in (None, each.study) and profile in each.profiles]
     return [replace(each, recipe=with_profile(each.recipe, profile, lr)) for each in chosen]
 
 
 def cell(name: str) -> Cell:
     """A cell by its name, such as 'cifar10/resnet32/dgl/K16'. Raises: ValueError, with the nearest names."""
-    by_name = {each.name: each for each in _all_cells()}
+    by_name = {each.name: each for each in CELLS}
     choose("recipe", name, by_name, "`mankit recipes` lists them")
     return by_name[name]
 
@@ -58,7 +59,7 @@ def with_profile(recipe: Recipe, profile: str = "paper", lr: float | None = None
     """
     choose("profile", profile, PROFILES)
     if profile != "paper":
-        budgets = {data.name: data.profiles[profile] for study in STUDIES.values() for data in study.DATA}
+        budgets = {data.name: data.profiles[profile] for data in DATA}
         choose(f"profile '{profile}' is not for data", recipe.data, budgets)
         same = {"head": "1c2f", **({"lam_x": 1.0, "lam_y": 1.0} if profile == "quick" else {})}  # for every rule
         options = {name: same.get(name, value) for name, value in recipe.options.items()}
@@ -73,8 +74,3 @@ def _small(recipe: Recipe) -> Recipe:
     if recipe.at and recipe.at[-1] < layers:
         return recipe
     return recipe.but(K=min(recipe.K, layers), at=None)
-
-
-@functools.cache
-def _all_cells() -> tuple[Cell, ...]:
-    return tuple(each for study in STUDIES.values() for each in study.build())

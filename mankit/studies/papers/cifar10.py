@@ -9,9 +9,7 @@ Departures: 400 epochs for all, as in MAN's code; InfoPro's own numbers are from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from .published import LAB16, PROFILES, Cell, DataSet, grid, make
+from .published import LAB16, DataSet, grid, make
 
 CIFAR10 = DataSet(
     "cifar10",
@@ -22,14 +20,10 @@ CIFAR10 = DataSet(
         "quick": {**LAB16, "data": "glyphs", "data_options": {"train_size": 3000}, "epochs": 5},
     },
 )
-DATA = (CIFAR10,)
-
-
-def build() -> Iterator[Cell]:
-    """The cells of this study."""
-    small = {"quick": (1, 4, 16), "short": (1, 8, 16)}
-    yield from grid("cifar10", CIFAR10, "resnet32", (2, 4, 8, 16), small)
-    for K in (2, 3, 4):
-        profiles = PROFILES if K == 4 else ("paper",)
-        yield make("cifar10", CIFAR10, "resnet32", "infopro-star", K, profiles=profiles)
-    yield from grid("cifar10", CIFAR10, "resnet110", (2, 4, 8, 16, 32, 55))
+SMALL = {"quick": (1, 4, 16), "short": (1, 8, 16)}
+CELLS = [
+    *grid("cifar10", CIFAR10, "resnet32", (2, 4, 8, 16), SMALL),
+    *(make("cifar10", CIFAR10, "resnet32", "infopro-star", K, profiles=("paper",)) for K in (2, 3)),
+    make("cifar10", CIFAR10, "resnet32", "infopro-star", 4),
+    *grid("cifar10", CIFAR10, "resnet110", (2, 4, 8, 16, 32, 55)),
+]

@@ -9,9 +9,7 @@ Departures: splits weren't published: blocks of as many bytes. All images are he
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from .published import COSTS, ERRORS, LAB16, Cell, DataSet, grid
+from .published import COSTS, ERRORS, LAB16, DataSet, grid
 
 IMAGENET = DataSet(
     "folder:imagenet",
@@ -29,11 +27,9 @@ IMAGENET = DataSet(
         },
     },
 )
-DATA = (IMAGENET,)
-
-
-def build() -> Iterator[Cell]:
-    """The cells of this study."""
-    for network in ("resnet101", "resnet152", "resnext101"):
-        small = (1, 2, 4) if network == "resnet101" else ()
-        yield from grid("imagenet", IMAGENET, network, (2, 4), small, metrics=(*ERRORS, *COSTS))
+ALL = (*ERRORS, *COSTS)
+CELLS = [
+    *grid("imagenet", IMAGENET, "resnet101", (2, 4), (1, 2, 4), metrics=ALL),
+    *grid("imagenet", IMAGENET, "resnet152", (2, 4), metrics=ALL),
+    *grid("imagenet", IMAGENET, "resnext101", (2, 4), metrics=ALL),
+]

@@ -9,9 +9,7 @@ Departures: 'quick' has small digits in place of SVHN and few glyphs in place of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from .published import LAB16, Cell, DataSet, grid
+from .published import LAB16, DataSet, grid
 
 SVHN = DataSet(
     "svhn",
@@ -31,10 +29,7 @@ STL10 = DataSet(
         "quick": {**LAB16, "data": "glyphs", "data_options": {"train_size": 1500}, "epochs": 8},
     },
 )
-DATA = (SVHN, STL10)
-
-
-def build() -> Iterator[Cell]:
-    """The cells of this study."""
-    for data in DATA:
-        yield from grid("svhn_stl10", data, "resnet110", (2, 4, 8, 16), (1, 4, 16))
+CELLS = [
+    *grid("svhn_stl10", SVHN, "resnet110", (2, 4, 8, 16), (1, 4, 16)),
+    *grid("svhn_stl10", STL10, "resnet110", (2, 4, 8, 16), (1, 4, 16)),
+]
