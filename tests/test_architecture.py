@@ -9,61 +9,25 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mankit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A part of mankit, and the parts that it may import. `measure`, `lab` and `commands` are folders, and one part each.
+# A part of mankit, and the parts that it may import. A folder is one part.
 ARROWS = {
     "errors": set(),
-    "networks": set(),
-    "losses": set(),
-    "glyphs": set(),
-    "notebooks": set(),
+    "networks": {"errors"},
     "measure": set(),
-    "lab": {"blocks", "data", "measure", "networks", "recipes", "rules", "training"},  # the live panel alone, see below
-    "heads": {"losses"},
-    "blocks": {"heads", "networks", "measure"},
-    "rules": {"blocks", "heads", "networks", "losses"},
-    "compiling": set(),
-    "training": {"blocks", "compiling", "heads"},
-    "sources": {"glyphs"},
-    "data": {"sources"},
-    "recipes": {"networks", "rules", "data", "training", "blocks"},
-    "published": {"recipes"},
-    "estimate": {"recipes"},
-    "checkpoints": set(),
-    "records": {"recipes"},
-    "runs": {"checkpoints", "data", "measure", "recipes", "records", "training"},
-    "tables": {"recipes", "measure", "data"},
-    "bench": {"blocks", "measure", "networks", "rules", "training"},
-    "sweep": {"lab", "notebooks"},
-    "reproduce": {"checkpoints", "published", "recipes", "records", "runs"},
-    "commands": {
-        "bench",
-        "estimate",
-        "lab",
-        "notebooks",
-        "published",
-        "recipes",
-        "records",
-        "reproduce",
-        "rules",
-        "runs",
-        "sweep",
-        "tables",
-    },
+    "lab": {"blocks", "images", "measure", "networks", "rules", "studies", "training"},  # only the live panel
+    "heads": {"errors"},
+    "blocks": {"heads", "errors"},
+    "rules": {"heads", "blocks", "networks", "errors"},
+    "scaling": {"heads", "blocks", "training", "errors"},
+    "training": {"blocks", "heads", "errors"},
+    "images": {"errors"},
+    "studies": {"blocks", "errors", "heads", "images", "measure", "networks", "rules", "scaling", "training"},
+    "execution": {"errors", "lab"},
+    "teach": set(),
+    "commands": {"execution", "lab", "rules", "studies", "teach"},
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
-    "__init__": {
-        "blocks",
-        "data",
-        "heads",
-        "measure",
-        "networks",
-        "recipes",
-        "records",
-        "rules",
-        "runs",
-        "tables",
-        "training",
-    },
+    "__init__": {"blocks", "heads", "images", "measure", "networks", "rules", "training"},
 }
 
 
@@ -82,7 +46,7 @@ def imported_parts(source, file):
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
-            # in `from . import glyphs` the part is one of the names
+            # in `from . import blocks` the part is one of the names
             names |= {f"{base}.{alias.name}" for alias in node.names} if base == "mankit" else {base}
     return {name.split(".")[1] if "." in name else "__init__" for name in names if name.split(".")[0] == "mankit"}
 
@@ -119,7 +83,7 @@ def test_arrows_go_one_way_and_none_is_left_over():
 def test_in_lab_only_the_live_panel_knows_about_training():
     live = {"panel.py", "session.py", "controls.py"}
     others = [file for file in FILES if part_of(file) == "lab" and file.name not in live]
-    assert len(others) > 8
+    assert len(others) > 4
     wrong = {file.name: imported_parts(file.read_text(encoding="utf-8"), file) - {"lab"} for file in others}
     assert not {name: parts for name, parts in wrong.items() if parts}
 
@@ -128,12 +92,12 @@ def test_in_lab_only_the_live_panel_knows_about_training():
     "file, source, parts",
     [
         ("heads.py", "from .losses import a\nimport torch", {"losses"}),
-        ("sources.py", "from . import glyphs, data", {"glyphs", "data"}),
-        ("sources.py", "def f():\n    import mankit.recipes as r", {"recipes"}),
+        ("heads.py", "from . import blocks, images", {"blocks", "images"}),
+        ("heads.py", "def f():\n    import mankit.studies.run as r", {"studies"}),
         ("lab/plots.py", "from mankit.lab.style import x\nfrom .static import y\nfrom . import pictures", {"lab"}),
-        ("lab/plots.py", "from ..recipes import x\nfrom .. import runs", {"recipes", "runs"}),
-        ("lab/plots.py", "import mankit\nfrom mankit import data", {"__init__", "data"}),
-        ("data.py", "import torch.data\nfrom mankitchen import x", set()),
+        ("lab/plots.py", "from ..studies import x\nfrom .. import rules", {"studies", "rules"}),
+        ("lab/plots.py", "import mankit\nfrom mankit import images", {"__init__", "images"}),
+        ("blocks.py", "import torch.data\nfrom mankitchen import x", set()),
     ],
 )
 def test_imports_are_found_in_every_form(file, source, parts):

@@ -33,7 +33,6 @@ def test_checkpoints_leave_gradients_and_statistics_as_they_are(K):
     assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), recomputed.buffers(), strict=True))
 
 
-
 def test_checkpointed_training_gives_the_same_weights():
     plain, x, y = net_and_batch()
     recomputed = checkpointed(copy.deepcopy(plain))
@@ -43,7 +42,6 @@ def test_checkpointed_training_gives_the_same_weights():
     states = (net.state_dict().values() for net in (plain, recomputed))
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
     assert all(m.momentum == 0.1 for m in recomputed.modules() if isinstance(m, torch.nn.BatchNorm2d))
-
 
 
 def test_checkpoints_keep_less_and_run_again():
@@ -58,4 +56,3 @@ def test_checkpoints_keep_less_and_run_again():
     assert len(runs) == 3  # once, and twice
     assert kept["checkpointed"] < 0.5 * kept["plain"]
     assert checkpointed_bytes(plain, x, y) < 0.6 * kept["plain"]
-

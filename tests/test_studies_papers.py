@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mankit.images import Data, Split
-from mankit.studies import LAB, Recipe, Run, papers
+from mankit.studies import LAB, Recipe, Run
 from mankit.studies.papers import PROFILES, STUDIES, cell, cells, cifar10, published, with_profile
 
 FILE = Path(__file__).parents[1] / "data" / "published.csv"

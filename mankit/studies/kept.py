@@ -124,7 +124,9 @@ class KeptRun:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
         files.write(self.folder / "recipe.json", run.recipe.to_json())
-        files.write(self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
+        files.write(
+            self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n"
+        )
         self._write_log()  # an epoch that was logged after the checkpoint will come again
         return state["rng"] if state else None
 

@@ -107,7 +107,9 @@ class Recipe:
         try:
             values = TypeAdapter(dict[str, object]).validate_json(text)
         except ValidationError as error:
-            raise ValueError(f"no recipe in JSON, {_allowed(error)}: see `mankit recipes NAME --json` for one") from None
+            raise ValueError(
+                f"no recipe in JSON, {_allowed(error)}: see `mankit recipes NAME --json` for one"
+            ) from None
         for name in values:
             choose("field", name, _kinds())
         return cls(**values)

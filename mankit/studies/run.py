@@ -83,7 +83,7 @@ def _network(recipe: Recipe, data: Data) -> LocalNet:
             recipe.rule,
             1 if one else None if recipe.at else recipe.K,
             at=None if one else recipe.at or None,
-            costs=layer_bytes(layers, shape) if recipe.balance == "memory" else None,
+            costs=layer_bytes(layers, shape) if recipe.balance == "memory" and not (one or recipe.at) else None,
             classes=len(data.classes),
             image_shape=shape,
             normalize=Normalize(data.mean, data.std),
@@ -95,7 +95,7 @@ def _network(recipe: Recipe, data: Data) -> LocalNet:
 
 
 def load_data(recipe: Recipe, root: str | Path | None = None, device: str = "auto", download: bool = False) -> Data:
-    """A recipe's data, on a device ('auto': a CUDA GPU if there is one). Raises: ValueError, see `mankit.images.load`."""
+    """A recipe's data, on a device ('auto': a CUDA GPU if there is one). Raises: ValueError as `images.load`."""
     for name in recipe.data_options:
         choose("data option", name, data_options())
     where = pick_device(device)

@@ -9,7 +9,8 @@ Departures: we count a checkpoint at every layer; the paper doesn't say where it
 
 from __future__ import annotations
 
-from .published import COSTS, make
 from .cifar10 import CIFAR10
+from .published import COSTS, make
+
 METHODS = (("bp", 1), ("bp-checkpointing", 1), ("infopro-star", 2), ("infopro-star", 3), ("infopro-star", 4))
 CELLS = [make("memory", CIFAR10, "resnet110", method, K, metrics=COSTS) for method, K in METHODS]
