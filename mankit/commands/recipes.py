@@ -14,12 +14,12 @@ def recipes(
     ] = "paper",
     json: Annotated[bool, Option("--json", help="Print one recipe as JSON, for mankit train --recipe FILE.")] = False,
 ) -> None:
-    """List the papers' experiments by name, with the published values; of one study also how long it takes.
+    """List the papers' experiments by name, with the published values.
 
     Example: mankit recipes cifar10 --profile quick
 
-    Studies: cifar10, svhn_stl10, imagenet, memory, controls. Of each: what to expect, and where it departs from the
-    papers. Times of short and paper are estimates, from the FLOPs of training.
+    Studies: cifar10, svhn_stl10, imagenet, memory, controls; under a study's list stands what to expect: time (by
+    FLOPs where it isn't measured), numbers, and departures from the papers.
     """
     from ..studies import papers
 
@@ -33,12 +33,12 @@ def recipes(
         print(recipe.to_json() if json else about + recipe.to_json(), end="")
         return
     rows = [(cell.name, str(cell.recipe.K), _values(cell) or "-") for cell in papers.cells(name, profile)]
-    if name:
-        print(papers.STUDIES[name].__doc__)
     columns = ("recipe", "blocks", "published")
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         print("  ".join(map(str.ljust, row, widths)).rstrip())
+    if name:
+        print(f"\n{papers.STUDIES[name].__doc__.strip()}")
 
 
 def _values(cell: object) -> str:
