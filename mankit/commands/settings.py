@@ -80,5 +80,8 @@ def _kinds(setting: inspect.Parameter) -> list[object]:
 
 def _numbers(text: str) -> object:
     """'5' -> 5, '5,0.5' and '(5, 0.5)' -> (5, 0.5); '5,' makes a tuple of one number."""
-    numbers = [json.loads(number) for number in text.strip("()[] ").split(",") if number]
+    try:
+        numbers = [json.loads(number) for number in text.strip("()[] ,").split(",")]
+    except ValueError:
+        raise ValueError(f"{text!r}: give numbers, as in 5 or 5,0.5") from None
     return tuple(numbers) if "," in text else numbers[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,13 +73,15 @@ def _train_once(recipe: Recipe, there: dict[str, object]) -> None:
     """Train in memory and print the table, of what was learnt until a Ctrl-C too."""
     from ..studies.run import Run, block_table, load_data, progress_bar
 
-    run, begun = Run(recipe, load_data(recipe, **there)), time.perf_counter()
-    with contextlib.suppress(KeyboardInterrupt):
+    run, begun, stop = Run(recipe, load_data(recipe, **there)), time.perf_counter(), None
+    try:
         for _ in progress_bar(run):
             pass
+    except KeyboardInterrupt:
+        stop = KeyboardInterrupt(f"stopped at step {run.done} of {len(run)}; the table says what it had learnt")
     _print_table(recipe, block_table(run), time.perf_counter() - begun, there["device"])
-    if run.done < len(run):
-        raise KeyboardInterrupt(f"stopped at step {run.done} of {len(run)}; the table says what it had learnt")
+    if stop:
+        raise stop
 
 
 def _print_table(recipe: Recipe, table: pd.DataFrame, seconds: float, device: str) -> None:
