@@ -95,7 +95,7 @@ def test_a_rule_in_a_file_is_named_by_file_and_function(mankit, rules, wide, tmp
 
 
 def test_every_field_and_every_option_is_there_with_its_help(mankit, wide):
-    text = flat(mankit("train", "--help").out).partition(" The recipe ")[2] + " --end"
+    text = " " + flat(mankit("train", "--help").out).partition(" The recipe ")[2] + " --end"
     names = {*inspect.signature(Recipe).parameters, *data_options()} - {"options", "data_options"}
     for name in names | {name for rule in RULES for name in options_of(rule)}:
         said = re.search(rf" --{name.replace('_', '-')} (.+?) --[a-z]{{2}}", re.sub(r" --no-\S+", "", text))
