@@ -182,7 +182,7 @@ def test_bad_field_is_refused_at_once(changes, message):
         ({"rule": "mann"}, "did you mean 'man'"),
         ({"options": {"decay": 2}}, "decay=2"),
         ({"options": {"lam_x": 1}}, "takes no option"),
-        ({"network": "labb", "widths": None}, "did you mean lab"),
+        ({"network": "labb", "widths": None}, "did you mean 'lab'"),
         ({"widths": (4, 6)}, "widths"),
         ({"batch": 61}, r"choose 1\.\.60"),
         ({"warmup": -1}, "warmup=-1"),

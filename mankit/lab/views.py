@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from ..rules import entry_of
 from .session import History
 from .static import INK, plain
 from .style import BLACK, BLUE, LOOKS, RED, say, style
 
-NAMES = {"bp": "BP", "greedy": "Greedy", "dgl": "DGL", "infopro": "InfoPro", "man": "MAN"}
 MOST = 16  # blocks that can be drawn
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -252,7 +252,7 @@ def name_of(history: History) -> str:
     branches = recipe.options.get("branches", "both")
     control = "" if branches == "both" else f" ({branches})"
     decay = "" if history.decay is None else f", decay {history.decay:g}"
-    return f"{NAMES[recipe.rule]}{control}, K={recipe.K}{decay}, seed {recipe.seed}"
+    return f"{entry_of(recipe.rule).label}{control}, K={recipe.K}{decay}, seed {recipe.seed}"
 
 
 def _titles(history: History, kept: History | None, by_probe: bool) -> list[str]:
