@@ -39,8 +39,8 @@ def bench(
     import torch
     from tqdm import tqdm
 
-    from .. import bench as library
-    from ..recipes import pick_device
+    from ..studies import bench as library
+    from ..studies import pick_device
 
     torch.set_num_threads(threads)
     device = pick_device(device)

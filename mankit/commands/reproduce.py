@@ -32,9 +32,10 @@ def reproduce(
     The same command again trains only what is missing or failed. Exit code 1: a run or a notebook failed (the table
     says which, and why). 130: stopped by Ctrl-C; what was trained is saved, and the same command goes on there.
     """
-    from ..published import STUDIES
-    from ..recipes import pick_device
-    from ..reproduce import failures, jobs_of, train_study
+    from ..studies import pick_device
+    from ..studies.papers import STUDIES
+    from ..studies.report import failures, read_study
+    from ..studies.study import jobs_of, train_study
 
     names = STUDIES if study == "all" else (study,)
     for name in names:
@@ -56,7 +57,8 @@ def reproduce(
     try:
         for name in names:
             print(f"{name}, profile {profile}:", file=sys.stderr)
-            runs = train_study(name, profile, seeds, jobs=jobs, out=out, device=device, root=root, lr=lr)
+            train_study(name, profile, seeds, jobs=jobs, out=out, device=device, root=root, lr=lr)
+            runs = read_study(name, profile, seeds, out, lr)
             for _, row in runs[runs.status != "done"].iterrows():
                 print(f"mankit: {row.cell}, seed {row.seed}: {row.status}", file=sys.stderr)
             broken += failures(runs)

@@ -80,7 +80,7 @@ def train(
     """
     import torch
 
-    from ..recipes import pick_device
+    from ..studies import pick_device
 
     torch.set_num_threads(threads)
     chosen = _recipe(context, recipe, profile)
@@ -90,12 +90,13 @@ def train(
 
 def _train_once(recipe: object, there: dict[str, object]) -> int:
     """Train in memory and print the table, of what was learnt until a Ctrl-C too. Returns the exit code."""
-    from ..tables import block_table
+    from ..studies import Run, block_table, load_data
 
-    run = recipe.prepare(recipe.load_data(**there))
+    run = Run(recipe, load_data(recipe, **there))
     begun, code = time.perf_counter(), 0
     try:
-        _train(run, run)
+        for _ in _bar(run):
+            pass
     except KeyboardInterrupt:
         print(f"stopped at step {run.done} of {len(run)}; this is what it had learnt:", file=sys.stderr)
         code = 130
@@ -107,22 +108,14 @@ def _train_kept(recipe: object, folder: Path, there: dict[str, object]) -> int:
     """Train in a folder, or go on there, or only print what a finished run left. Returns the exit code."""
     import pandas as pd
 
-    from ..records import finished
-    from ..runs import open_run
-    from ..tables import block_table
+    from ..studies import train_in
 
-    file = folder / "blocks.csv"
-    summary = finished(folder, recipe)
-    if not (summary and file.is_file()):
-        try:
-            with open_run(folder, recipe, **there) as kept:
-                _train(kept, kept.run)
-                summary = kept.finish()
-                block_table(kept.run).to_csv(file, index=False)
-        except KeyboardInterrupt as stop:
-            print(f"mankit: {stop or 'stopped'}", file=sys.stderr)
-            return 130
-    _print_table(recipe, pd.read_csv(file), summary.seconds, summary.device)
+    try:
+        summary = train_in(folder, recipe, **there, progress=_bar, table=True)
+    except KeyboardInterrupt as stop:
+        print(f"mankit: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    _print_table(recipe, pd.read_csv(folder / "blocks.csv"), summary.seconds, summary.device)
     best = f", {summary.test_best_val:.2f} % from epoch {summary.best_epoch}, the best on validation images"
     print(f"test: {summary.test_last:.2f} % from the last epoch{best if summary.best_epoch else ''}")
     return 0
@@ -130,9 +123,9 @@ def _train_kept(recipe: object, folder: Path, there: dict[str, object]) -> int:
 
 def _recipe(context: typer.Context, start: str | None, profile: str) -> object:
     """The recipe of a name or file, changed by the options that were typed; or all of it from the options."""
-    from ..published import with_profile
-    from ..recipes import Recipe
     from ..rules import options_of
+    from ..studies import Recipe
+    from ..studies.papers import with_profile
 
     typed = {n: v for n, v in context.params.items() if context.get_parameter_source(n).name == "COMMANDLINE"}
     if start is None and "profile" in typed:
@@ -153,8 +146,8 @@ def _recipe(context: typer.Context, start: str | None, profile: str) -> object:
 
 def _found(name: str) -> object:
     """A recipe from a JSON file, or by its name."""
-    from ..published import cell
-    from ..recipes import Recipe
+    from ..studies import Recipe
+    from ..studies.papers import cell
 
     file = Path(name)
     if file.suffix != ".json":
@@ -167,15 +160,16 @@ def _found(name: str) -> object:
         raise ValueError(f"{file}: {error}") from error
 
 
-def _train(steps: object, run: object) -> None:
-    """Train to the end under a progress bar."""
+def _bar(run: object) -> object:
+    """A run's steps under a progress bar."""
     from tqdm import tqdm
 
     # a run that fails at once shows no bar
-    bar = tqdm(steps, initial=run.done, total=len(run), unit="step", dynamic_ncols=True, delay=0.5)
+    bar = tqdm(run, initial=run.done, total=len(run), unit="step", dynamic_ncols=True, delay=0.5)
     for step in bar:
         if step.index % 20 == 0:  # reading a loss waits for the device
             bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
+        yield step
 
 
 def _print_table(recipe: object, table: object, seconds: float, device: str) -> None:

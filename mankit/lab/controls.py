@@ -17,9 +17,9 @@ from torch import nn
 from ..blocks import cut
 from ..images import DATASETS
 from ..networks import build_network
-from ..recipes import Recipe
 from ..rules import RULES, entry_of, options_of
 from ..rules.man import Branches
+from ..studies import Recipe
 from .style import RED
 from .views import block_color
 

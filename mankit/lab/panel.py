@@ -18,8 +18,8 @@ import torch
 from IPython.display import display
 from tqdm import tqdm
 
-from ..recipes import Recipe
 from ..rules import options_of
+from ..studies import Recipe
 from . import views
 from .controls import Controls, CopyButton, as_papermill, command, folded, parameters
 from .session import History, Session, watch

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..images import Data, Split, batches
 from ..measure import block_accuracy, block_cka, checkpointed_bytes, ema_distance, probe_accuracy, saved_bytes
-from ..recipes import Recipe, Run
+from ..studies.run import LossSum, Recipe, Run, load_data
 from ..training import Step
 
 POINTS = 160  # most points of a curve: when there are more, every second one goes, so that hours take no memory
@@ -80,7 +80,7 @@ class Live:
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, seed: int, options: tuple[tuple[str, object], ...], device: str) -> Data:
-    return Recipe(data=name, seed=seed, data_options=dict(options)).load_data(device=device)
+    return load_data(Recipe(data=name, seed=seed, data_options=dict(options)), device=device)
 
 
 class Watched:
@@ -88,12 +88,11 @@ class Watched:
 
     def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto") -> None:
         data = _load(recipe.data, recipe.seed, tuple(sorted(recipe.data_options.items())), device)
-        bp = recipe.but(rule="bp", options={}).prepare(data)  # for memory, and to compare with
-        self.run: Run = recipe.prepare(data)
+        bp = Run(recipe.but(rule="bp", options={}), data)  # for memory, and to compare with
+        self.run: Run = Run(recipe, data)
         self.bp = bp if with_bp and recipe.rule != "bp" else None
         self._fit, self._see = (_first(split, MEASURE) for split in (data.train, data.val))
-        self._loss_sum: Tensor | None = None
-        self._steps = 0
+        self._losses = LossSum()
         blocks = [b / 2**20 for b in saved_bytes(self.run.net, *_first(data.train, recipe.batch))]
         of_bp = [count / 2**20 for count in _bp_bytes(bp, recipe.batch)]
         self.history = History(
@@ -107,8 +106,7 @@ class Watched:
 
     def add(self, step: Step) -> None:
         """Take in a training step; its losses stay on the device."""
-        self._loss_sum = step.losses if self._loss_sum is None else self._loss_sum + step.losses
-        self._steps += 1
+        self._losses.add(step)
         self.history.step = step.index + 1
 
     def measure(self) -> None:
@@ -116,11 +114,8 @@ class Watched:
         net, see, history = self.run.measured_net, [self._see], self.history
         similar = [(self._see[0][:SIMILAR], self._see[1][:SIMILAR])]
         bp = self.bp.measured_net if self.bp else None
-        losses = [float("nan")] * history.K
-        if self._loss_sum is not None:
-            mean = (self._loss_sum / self._steps).tolist()
-            losses = losses[: history.K - len(mean)] + mean  # BP has one loss, its last block's
-            self._loss_sum, self._steps = None, 0
+        means = self._losses.take()
+        losses = [float("nan")] * (history.K - len(means)) + means  # BP has one loss, its last block's
         history.points.append(
             Point(
                 history.step,
