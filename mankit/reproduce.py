@@ -164,7 +164,7 @@ def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def error_by_K(runs: pd.DataFrame, data: str) -> dict[str, tuple[list[int], list[list[float]]]]:
-    """For `lab.plots.curves`: method -> (all K but 1, a list of test errors for each seed). What is missing is nan."""
+    """For `charts.curves`: method -> (all K but 1, a list of test errors for each seed). What is missing is nan."""
     part = runs[(runs.data == data) & (runs.K > 1)]
     series = {}
     for method, rows in part.groupby("method", sort=False):

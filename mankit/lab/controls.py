@@ -14,12 +14,13 @@ import traitlets
 from torch import nn
 
 from ..blocks import cut
+from ..charts.looks import COLORS
 from ..data import DATASETS
 from ..networks import build_network
 from ..recipes import Recipe
 from ..rules import BRANCHES, RULES, options_of
-from .style import RED
-from .views import NAMES, block_color
+from .figure import _L as NAMES
+from .figure import block_color
 
 NETWORKS = ("lab", "lab16", "cifar_resnet20", "cifar_resnet32")
 # 1 - decay falls in steps of 1, 2, 5: evenly spaced on -log10(1 - decay), and both ends are exact
@@ -276,7 +277,7 @@ def folded(error: str) -> str:
     """A traceback as HTML: its last line, and the rest folded away."""
     last = error.strip().splitlines()[-1]
     return (
-        f'<details style="color:{RED}"><summary><b>{html.escape(last)}</b></summary>'
+        f'<details style="color:{COLORS["red"]}"><summary><b>{html.escape(last)}</b></summary>'
         f"<pre>{html.escape(error)}</pre></details>"
     )
 

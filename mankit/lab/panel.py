@@ -18,12 +18,12 @@ import torch
 from IPython.display import display
 from tqdm import tqdm
 
+from ..charts import show
 from ..recipes import Recipe
 from ..rules import options_of
-from . import views
+from . import figure
 from .controls import Controls, CopyButton, as_papermill, command, folded, parameters
 from .session import History, Session, watch
-from .style import show
 
 REDRAW = 0.3  # seconds between two pictures: many more, and messages to the page pile up
 PATIENCE = 2.0  # seconds to wait for a page to say that it has drawn the last picture
@@ -112,7 +112,7 @@ class Still:
         return self.history
 
     def _ipython_display_(self) -> None:
-        show(views.ordinary_figure(self.train()))
+        show(figure.ordinary(self.train()))
 
 
 class Panel:
@@ -125,7 +125,7 @@ class Panel:
         self._device, self.kept = device, None
         self.session = Session(recipe, device=device)
         self.controls = Controls(recipe)
-        self.figure = views.empty_figure(views.LiveFigure)
+        self.figure = figure.empty_figure(figure.LiveFigure)
         self._drawing, self._acked, self._sent = threading.Lock(), threading.Event(), 0.0
         self._acked.set()
         self._make_widgets()
@@ -214,7 +214,7 @@ class Panel:
         self.session.stop()
         self.session, self.kept = Session(self.recipe, device=self._device), None
         with self._drawing:
-            views.clear(self.figure)
+            figure.clear(self.figure)
         self._tell()
 
     def _keep(self) -> None:
@@ -270,9 +270,9 @@ class Panel:
             if history is not None:
                 self._acked.clear()
                 self._sent = time.monotonic()
-                views.draw(self.figure, history, self.kept, self.probe.value)
+                figure.draw(self.figure, history, self.kept, self.probe.value)
                 self.figure.on_edits_completed(self._acked.set)
-                self.summary.value = f'<div role="status">{views.summary(history, self.kept, self.probe.value)}</div>'
+                self.summary.value = f'<div role="status">{figure.summary(history, self.kept, self.probe.value)}</div>'
             self._tell()
 
     def _tell(self) -> None:

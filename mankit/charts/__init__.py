@@ -1,0 +1,40 @@
+"""The figures of the lessons: a Chart is a record of what is drawn; two pens draw it, and it says itself in words.
+
+`show(chart)` displays it as one bundle (interactive plotly, PNG, words). Needs plotly, matplotlib and IPython.
+"""
+
+from .display import bundle, show
+from .looks import INK, LOOKS, Look, look
+from .pictures import cut_picture, image_grid
+from .plotly_pen import figure
+from .plots import bars, block_accuracy, cka_heatmap, cka_heatmaps, curves
+from .png_pen import png
+from .record import Axis, Bars, Box, Chart, Heat, Line, Picture, Plot, Stroke, Text
+
+__all__ = [
+    "Axis",
+    "Bars",
+    "Box",
+    "Chart",
+    "Heat",
+    "INK",
+    "LOOKS",
+    "Line",
+    "Look",
+    "Picture",
+    "Plot",
+    "Stroke",
+    "Text",
+    "bars",
+    "block_accuracy",
+    "bundle",
+    "cka_heatmap",
+    "cka_heatmaps",
+    "curves",
+    "cut_picture",
+    "figure",
+    "image_grid",
+    "look",
+    "png",
+    "show",
+]

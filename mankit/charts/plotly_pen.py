@@ -1,0 +1,217 @@
+"""A pen that draws a chart with plotly: as plain JSON, which a page can show, and as a plotly Figure."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from mankit.charts.looks import INK, SCALE, paint
+from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Plot, Stroke, Text
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+FRAME = dict(
+    gridcolor="#dddddd",
+    linecolor="#888888",
+    tickcolor="#888888",
+    showline=True,
+    mirror=True,
+    zeroline=False,
+    ticks="outside",
+    exponentformat="none",
+    separatethousands=True,
+    title=dict(standoff=8),
+)
+ARROW = dict(axref="x", ayref="y", arrowhead=2, arrowwidth=1.5, arrowcolor=INK, text="")
+PAPER = dict(plot_bgcolor="white", paper_bgcolor="white")
+TEMPLATE = dict(layout=dict(xaxis=FRAME, yaxis=FRAME, annotationdefaults=ARROW, **PAPER))  # plotly's own adds 6 kB
+
+
+def figure(chart: Chart, kind: type[Figure] | None = None) -> Figure:
+    """The chart as a plotly Figure, or another `kind` of one; lines that aren't shown are in it, hidden."""
+    if kind is None:
+        from plotly.graph_objects import Figure as kind
+    return kind(spec(chart, hidden=True))
+
+
+def spec(chart: Chart, hidden: bool = False) -> dict[str, Any]:
+    """The chart as plotly's JSON, of plain lists: {'data': traces in the order of the plots, 'layout': ...}.
+
+    Floats have 5 significant digits; a NaN is None. hidden: also the lines that aren't shown, as hidden traces.
+    """
+    left, right, top, bottom = chart.margins()
+    data, legend = [], chart.lines()
+    layout = dict(
+        template=TEMPLATE,
+        title=dict(text=_text("\n".join(textwrap.wrap(chart.title, 80))), x=0, xref="paper", font=dict(size=17)),
+        font=dict(size=chart.font, color=INK),
+        height=chart.height,
+        margin=dict(l=left, r=right, t=top, b=bottom),
+        legend=dict(itemwidth=44, **({"title": dict(text=chart.legend)} if chart.legend else {})),
+        meta=dict(alt=chart.words),
+        **({"width": chart.width} if chart.width != Chart.width else {}),
+        **({"showlegend": True, "hovermode": "closest"} if legend else {}),
+    )
+    notes, shapes = [], []
+    for i, (plot, domain) in enumerate(chart.placed()):
+        n = str(i + 1) if i else ""
+        place = dict(xaxis=f"x{n}", yaxis=f"y{n}") if len(chart.plots) > 1 else {}
+        traces = [trace for mark in plot.marks if (trace := _trace(mark, domain, legend, hidden))]
+        data += [{**trace, **place} for trace in traces or [dict(NOTHING)]]
+        for xy, axis in (("x", plot.x), ("y", plot.y)):
+            where = dict(anchor=f"{'yx'[xy == 'y']}{n}", domain=domain[xy == "y" :: 2]) if place else {}
+            layout[f"{xy}axis{n}"] = {**_axis(axis), **where}
+        if any(str(name).isdigit() for bars in plot.of(Bars) for name in bars.names):
+            layout[f"xaxis{n}"].update(type="category", autotypenumbers="strict")  # "1" is a name
+        notes += [{**_note(mark, plot), **_refs(n, mark)} for mark in plot.marks if _is_note(mark)]
+        shapes += [{**_shape(mark), **_refs(n)} for mark in plot.of(Box, Stroke) if not _is_note(mark)]
+        if plot.title:
+            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper")
+            head = dict(xanchor="center", yanchor="bottom", showarrow=False, font=dict(size=chart.font + 1))
+            notes.append(dict(text=_text(plot.title), **at, **head))
+    found = {"annotations": notes, "shapes": shapes}
+    return plain({"data": data, "layout": {**layout, **{name: part for name, part in found.items() if part}}})
+
+
+def plain(value: Any) -> Any:
+    """Arrays as lists, floats rounded to 5 significant digits, NaN as None: what JSON can say, and short."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | range):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if np.isfinite(value) else None
+    return value
+
+
+NOTHING = dict(  # axes need a trace
+    type="scatter", x=[0], y=[0], mode="markers", marker=dict(opacity=0), hoverinfo="skip"
+)
+
+
+def _text(text: str) -> str:
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
+def _trace(mark: Any, domain: tuple, legend: list[Line], hidden: bool) -> dict[str, Any] | None:
+    """The trace of a mark; None of one that is none, or isn't to be seen."""
+    match mark:
+        case Line() if mark.shown or hidden:
+            return _line(mark, legend)
+        case Bars():
+            looks = mark.looks
+            pattern = dict(shape=[look.hatch for look in looks], fillmode="overlay", fgcolor="white")
+            marker = dict(color=[paint(look.color) for look in looks], pattern=pattern)
+            return dict(type="bar", x=[_text(name) for name in mark.names], y=mark.heights, marker=marker)
+        case Heat():
+            return _heat(mark, domain)
+        case Picture():
+            file = io.BytesIO()
+            Image.fromarray(mark.pixels).convert("RGBA").save(file, "PNG", dpi=(100, 100))
+            source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+            return dict(type="image", source=source, hoverinfo="skip")
+    return None
+
+
+def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
+    look, color = line.look, paint(line.look.color)
+    trace = dict(type="scatter", x=line.xs, y=line.ys)
+    trace["mode"] = "+".join(["lines"] * bool(look.dash) + ["markers"] * bool(look.symbol))
+    if look.dash:
+        trace["line"] = dict(color=color, dash=look.dash, width=line.width)
+    if look.symbol:
+        trace["marker"] = dict(symbol=look.symbol, size=line.size)
+        trace["marker"].update(maxdisplayed=16) if look.dash else trace["marker"].update(color=color)
+    if line.low is not None and (np.asarray(line.high) > np.asarray(line.low)).any():
+        up, down = np.subtract(line.high, line.ys), np.subtract(line.ys, line.low)
+        trace["error_y"] = dict(array=up, arrayminus=down, color=color, thickness=1.5, width=4)
+    if line.name:
+        trace["name"] = _text(line.name)
+    if not line.shown:
+        trace["visible"] = False
+    if legend and line not in legend:
+        trace.update(showlegend=False, **({"legendgroup": line.name} if line.name else {}))
+    if line.hover is None:
+        return {**trace, "hoverinfo": "skip"}
+    return {**trace, "hovertemplate": f"{line.hover[0]} %{{x}}: %{{y:.4g}}{line.hover[1]}"}
+
+
+def _heat(heat: Heat, domain: tuple) -> dict[str, Any]:
+    z = np.asarray(heat.z, dtype=float)
+    cells = dict(z=z, x=range(1, z.shape[1] + 1), y=range(1, z.shape[0] + 1), xgap=1, ygap=1)
+    colors = dict(zmin=heat.low, zmax=heat.high, colorscale=[[i / 9, color] for i, color in enumerate(SCALE)])
+    bar = dict(title=dict(text=_text(heat.scale), side="right"), thickness=14)
+    bar.update(x=domain[2] + 0.02, y=(domain[1] + domain[3]) / 2, len=domain[3] - domain[1])
+    trace = dict(
+        type="heatmap", **cells, **colors, showscale=bool(heat.scale), **({"colorbar": bar} if heat.scale else {})
+    )
+    if heat.texts is not None:
+        trace.update(text=heat.texts, texttemplate="%{text}", textfont=dict(size=heat.size))
+    rows, columns = heat.hover
+    return {**trace, "hovertemplate": f"{rows} %{{y}}, {columns} %{{x}}: %{{z:.3f}}<extra>{_text(heat.name)}</extra>"}
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if axis.title:
+        found["title"] = dict(text=_text(axis.title))
+    if axis.range is not None:
+        found["range"] = np.log10(axis.range) if axis.log else axis.range
+    if axis.ticks is not None:
+        found["tickvals"] = axis.ticks
+    if axis.labels is not None:
+        found["ticktext"] = [_text(label) for label in axis.labels]
+    if axis.log:
+        found["type"] = "log"
+    if not axis.shown:
+        found.update(visible=False, **({"fixedrange": True} if axis.range is not None else {}))
+    elif not axis.grid:
+        found["showgrid"] = False
+    return found
+
+
+def _is_note(mark: Any) -> bool:
+    return isinstance(mark, Text) or isinstance(mark, Stroke) and mark.arrow
+
+
+def _refs(n: str, mark: Any = None) -> dict[str, str]:
+    """Which axes a mark stands on: nothing to be said of the first ones."""
+    tail = dict(axref=f"x{n}", ayref=f"y{n}") if isinstance(mark, Stroke) else {}
+    return dict(xref=f"x{n}", yref=f"y{n}", **tail) if n else {}
+
+
+def _note(mark: Text | Stroke, plot: Plot) -> dict[str, Any]:
+    def on(axis: Axis, value: float) -> float:
+        return np.log10(value) if axis.log else value  # so plotly wants the places of notes, not those of shapes
+
+    if isinstance(mark, Stroke):
+        ends = dict(x=on(plot.x, mark.x1), y=on(plot.y, mark.y1), ax=on(plot.x, mark.x0), ay=on(plot.y, mark.y0))
+        return ends if mark.color == INK else dict(ends, arrowcolor=paint(mark.color))
+    note = dict(x=on(plot.x, mark.x), y=on(plot.y, mark.y), text=_text(mark.text), showarrow=False)
+    if mark.size or mark.color:
+        found = {"size": mark.size, "color": mark.color and paint(mark.color)}
+        note["font"] = {name: value for name, value in found.items() if value}
+    if mark.at != "center":
+        note.update({"xanchor": "left"} if mark.at == "left" else {"yanchor": "bottom"})
+    if mark.lift:
+        note["yshift"] = mark.lift
+    if mark.angle:
+        note["textangle"] = -mark.angle
+    return note
+
+
+def _shape(mark: Box | Stroke) -> dict[str, Any]:
+    ends = dict(x0=mark.x0, x1=mark.x1, y0=mark.y0, y1=mark.y1)
+    line = dict(color=paint(mark.color), width=mark.width, **({"dash": mark.dash} if mark.dash != "solid" else {}))
+    if isinstance(mark, Box):
+        return dict(type="rect", **ends, fillcolor=paint(mark.fill), line=line)
+    return dict(type="line", **ends, line=line)
