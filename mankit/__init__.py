@@ -1,8 +1,8 @@
 """mankit: supervised local learning (back-propagation, DGL, InfoPro, MAN) to build, vary and measure."""
 
 from .blocks import LocalNet, cut
-from .data import Data, Split, batches, load
-from .heads import Head, InfoProHead, MomentumHead
+from .heads import Head
+from .images import Data, Split, batches, load
 from .measure import block_accuracy, block_cka, evaluate, probe_accuracy, saved_bytes
 from .networks import build_network, cifar_resnet, imagenet_resnet, small_resnet
 from .recipes import LAB, Recipe, Run
@@ -17,9 +17,7 @@ __all__ = [
     "RULES",
     "Data",
     "Head",
-    "InfoProHead",
     "LocalNet",
-    "MomentumHead",
     "Recipe",
     "Run",
     "Split",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,8 @@ from .blocks import LocalNet
 from .measure import checkpointed_bytes, checkpointed_flops, cuda_peak, flops, peak_saved_bytes
 from .networks import build_network
 from .rules import local_net
-from .training import Step, make_optimizer, train
+from .scaling.compiling import compiled_step
+from .training import Step, make_optimizer, train, train_batch
 
 CHECKPOINTED = "checkpointed BP"
 METHODS = ("BP", CHECKPOINTED, "DGL", "InfoPro", "MAN")
@@ -108,12 +110,9 @@ def bench(
     x, y = torch.rand(batch, 3, size, size, device=device), torch.randint(10, (batch,), device=device)
     nets = {method: build(method, network, K, head, size).to(device) for method in METHODS}
     table = _counted(nets, x, y, bf16)
-    runs = {
-        method: train(
-            net, make_optimizer(net), itertools.repeat((x, y)), bf16=bf16, compile=compile and method != CHECKPOINTED
-        )
-        for method, net in nets.items()
-    }
+    plain = functools.partial(train_batch, bf16=bf16)
+    how = {m: compiled_step(bf16=bf16) if compile and m != CHECKPOINTED else plain for m in METHODS}
+    runs = {m: train(net, make_optimizer(net), itertools.repeat((x, y)), None, how[m]) for m, net in nets.items()}
     for run in runs.values():
         _seconds(run, 2, x)  # a first step allocates, compiles and chooses its algorithms
     if x.is_cuda:

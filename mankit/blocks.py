@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .heads import Head, MomentumHead
-from .measure.memory import SavedBytes
-from .networks import Normalize
+from .heads import Head, NoHead, Shape
 
 
 def cut(
@@ -18,53 +17,33 @@ def cut(
     K: int | None = None,
     at: Sequence[int] | None = None,
     *,
-    balance: str = "units",
-    image_shape: tuple[int, int, int] = (3, 32, 32),
+    costs: Sequence[float] | None = None,
 ) -> list[nn.Sequential]:
     """Cut a flat list of layers into K consecutive blocks. `cut(layers, 1)` is plain back-propagation.
 
     Args:
-        K: number of blocks, 1..len(layers).
+        K: number of blocks, 1..len(layers): as many layers in each, earlier blocks get one more where K doesn't divide.
         at: instead of K, the K - 1 places to cut, as positions in the list: at=[2, 5] gives
             layers[:2], layers[2:5], layers[5:].
-        balance: 'units': as many layers in each block, earlier blocks get one more where K doesn't divide;
-            'memory': the largest block, in bytes saved for backward (measured, without heads), as small as possible.
-        image_shape: (C, H, W) for balance='memory'.
+        costs: with K, a number for each layer (such as its bytes, see `measure.layer_bytes`): the largest sum of a
+            block becomes as small as possible.
     Raises: ValueError for a K or places that don't fit. The layers are shared, not copied.
     """
     n = len(layers)
     if (K is None) == (at is None):
         raise ValueError(f"K={K} and at={at}: give one of the two")
-    if balance not in ("units", "memory"):
-        raise ValueError(f"balance='{balance}': choose 'units' or 'memory'")
     if at is not None:
         ends = list(at)
         if any(b <= a for a, b in pairwise([0, *ends, n])):
             raise ValueError(f"at={ends}: places to cut must rise and lie in 1..{n - 1} (stem + {n - 1} units)")
     elif type(K) is not int or not 1 <= K <= n:
         raise ValueError(f"K={K} blocks, but this network has {n} units (stem + {n - 1}): choose 1..{n}")
-    elif balance == "memory":
-        ends = _even_ends(_layer_bytes(layers, image_shape), K)
+    elif costs is not None:
+        ends = _even_ends(costs, K)
     else:
         size, extra = divmod(n, K)
         ends = list(accumulate(size + (i < extra) for i in range(K)))[:-1]
     return [nn.Sequential(*layers[a:b]) for a, b in pairwise([0, *ends, n])]
-
-
-def _layer_bytes(layers: Sequence[nn.Module], image_shape: tuple[int, int, int]) -> list[int]:
-    """Bytes that each layer saves for its backward, for two images."""
-    like = next(layers[0].parameters())
-    h, costs = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype), []
-    modes = [m.training for layer in layers for m in layer.modules()]
-    for layer in layers:
-        layer.eval()  # eval mode: BatchNorm saves the same tensors but its statistics stay as they are
-        with SavedBytes(exclude=[h, *layer.parameters(), *layer.buffers()]) as saved:
-            out = layer(h)
-        costs.append(saved.bytes)
-        h = out.detach()
-    for m, mode in zip((m for layer in layers for m in layer.modules()), modes, strict=True):
-        m.training = mode
-    return costs
 
 
 def _even_ends(costs: Sequence[int], K: int) -> list[int]:
@@ -81,6 +60,17 @@ def _even_ends(costs: Sequence[int], K: int) -> list[int]:
     return best[n][1]
 
 
+def shapes_behind(modules: Sequence[nn.Module], shape: Shape) -> list[tuple[int, ...]]:
+    """(C, H, W) behind each of some modules in a row, by sending one blank image through copies in eval mode."""
+    like = next(modules[0].parameters())
+    h, shapes = torch.zeros(1, *shape, device=like.device, dtype=like.dtype), []
+    with torch.no_grad():
+        for module in modules:
+            h = copy.deepcopy(module).eval()(h)  # a copy: statistics and modes stay as they are
+            shapes.append(tuple(h.shape[1:]))
+    return shapes
+
+
 class LocalNet(nn.Module):
     """K blocks and K heads. `heads[-1]` is the network's own classifier, the others are auxiliary.
 
@@ -88,11 +78,17 @@ class LocalNet(nn.Module):
     training (`mankit.training.local_step`), which hands each block a detached input.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], heads: Sequence[Head], normalize: Normalize | None = None) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        heads: Sequence[Head],
+        normalize: nn.Module | None = None,
+        classes: int | None = None,
+    ) -> None:
         super().__init__()
         if len(blocks) != len(heads) or not blocks:
             raise ValueError(f"{len(blocks)} blocks and {len(heads)} heads: give one head for each block")
-        self.normalize = normalize or Normalize()
+        self.normalize, self.classes = normalize or nn.Identity(), classes
         self.blocks, self.heads = nn.ModuleList(blocks), nn.ModuleList(heads)
 
     @property
@@ -121,27 +117,15 @@ class LocalNet(nn.Module):
         Its auxiliary heads are empty: only features, probes and similarity can be measured there.
         """
         blocks = cut(self.layers, K)
-        return LocalNet(blocks, [NoHead() for _ in blocks[1:]] + [self.heads[-1]], self.normalize)
+        return LocalNet(blocks, [NoHead() for _ in blocks[1:]] + [self.heads[-1]], self.normalize, self.classes)
 
     def set_decay(self, decay: float) -> None:
         """Change the EMA's decay in every head that has one; takes effect at the next step.
 
         Raises: ValueError if decay isn't in [0, 1] or no head has an EMA.
         """
-        followers = [head for head in self.heads if isinstance(head, MomentumHead) and head.follows]
-        if not followers:
-            raise ValueError(f"decay={decay}: this network has no EMA; build it with rule 'man' and K > 1")
-        for head in followers:
+        following = [head for head in self.heads if head.decay is not None]
+        if not following:
+            raise ValueError(f"decay={decay}: this network has no EMA; build it with a rule that has one, and K > 1")
+        for head in following:
             head.decay = decay
-
-
-class NoHead(Head):
-    """A place holder where a network is only measured: it has no logits and can't be trained."""
-
-    has_logits = False
-
-    def __init__(self) -> None:
-        super().__init__(nn.Identity())
-
-    def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        raise ValueError("this block has no head (recut() is for measuring): build the network with a rule")

@@ -7,18 +7,26 @@ all the others are auxiliary networks, which are thrown away after training.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .losses import supervised_contrastive
+Shape = tuple[int, int, int]  # (C, H, W)
+Rest = Sequence[nn.Module]
 
 
 class Head(nn.Module):
-    """Cross-entropy on the logits of `body` (a module from features to logits)."""
+    """Cross-entropy on the logits of `body` (a module from features to logits).
+
+    What a panel or a measure may ask of any head: `has_logits`, `average` and `decay`.
+    """
 
     has_logits = True  # False where a loss needs no class scores (contrastive): then there is no own accuracy
+    average: nn.Module | None = None  # a moving average of the next block's first layer, where there is one ...
+    decay: float | None = None  # ... and its decay, which may be set between two steps
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -35,109 +43,43 @@ class Head(nn.Module):
         """Called once a batch, when this block has its gradients; never for the last block."""
 
 
-class Decoder(nn.Module):
-    """InfoPro's decoder: the image back from the features (as logits; their sigmoid is in [0, 1]).
+class NoHead(Head):
+    """A place holder where a network is only measured: it has no logits and can't be trained."""
 
-    Bilinear upsampling to the image's size, 3x3 convolution to 12 channels, BatchNorm, ReLU, 3x3 to 3.
-    Source: Wang et al., ICLR 2021, and its code.
-    """
+    has_logits = False
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 12, 3, padding=1),
-            nn.BatchNorm2d(12),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(12, 3, 3, padding=1),
-        )
-
-    def forward(self, h: Tensor, size: tuple[int, int]) -> Tensor:  # (B, C, h, w) -> (B, 3, H, W)
-        return self.body(F.interpolate(h, size=size, mode="bilinear", align_corners=True))
-
-
-class InfoProHead(Head):
-    """`lam_x * reconstruction + lam_y * (cross-entropy or supervised contrastive)`.
-
-    The reconstruction keeps information about the image in the features; lam_x = 0 leaves the decoder out.
-    Source: Wang et al., "Revisiting Locally Supervised Learning", ICLR 2021.
-    """
-
-    def __init__(self, body: nn.Module, decoder: Decoder, lam_x: float, lam_y: float, contrast: bool = False) -> None:
-        super().__init__(body)
-        self.decoder, self.lam_x, self.lam_y, self.contrast = decoder, lam_x, lam_y, contrast
-        self.has_logits = not contrast
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
 
     def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        out = self(h)
-        loss = self.lam_y * (supervised_contrastive(out, y) if self.contrast else F.cross_entropy(out, y))
-        if self.lam_x != 0:
-            image = self.decoder(h, x.shape[-2:])
-            loss = loss + self.lam_x * F.binary_cross_entropy_with_logits(image, x)
-        return loss
+        raise ValueError("this block has no head (recut() is for measuring): build the network with a rule")
 
 
-class MomentumHead(Head):
-    """MAN: look ahead through two units built like the next block's first layer, then any other head (`base`).
+@dataclass(frozen=True)
+class Place:
+    """Where a head will sit, and all that a rule may look at to build it.
 
-    `y = learnable_bias(h) + ema(h)`; the base's loss is taken on y. Gradients flow through both branches into
-    the block, but the EMA's weights follow the next block's first layer N instead of being trained:
-    `ema <- decay * ema + (1 - decay) * N`. Only parameters are averaged: BatchNorm statistics stay the EMA's own.
-    Source: Su et al., "Momentum Auxiliary Network for Supervised Local Learning", ECCV 2024.
-
-    Args:
-        learnable_bias, ema: modules built like N; either may be None (a control), not both.
-        decay: in [0, 1]; may be changed between steps. 1: frozen, 0: a copy of N.
-        twin: train the second branch too, instead of letting it follow (a control).
+    shape: (C, H, W) of the block's features. rest: the layers behind the block (MAN copies rest[0]).
+    depth: 0 for the first and 1 for the last auxiliary block. classes: how many. layer: the index of the block's
+    last layer, of `layers` in the network.
     """
 
-    def __init__(
-        self,
-        base: Head,
-        learnable_bias: nn.Module | None,
-        ema: nn.Module | None,
-        decay: float = 0.995,
-        twin: bool = False,
-    ) -> None:
-        nn.Module.__init__(self)  # no body of its own: the base has one
-        if learnable_bias is None and ema is None:
-            raise ValueError("learnable_bias and ema are both None: MAN needs at least one branch")
-        self.base, self.learnable_bias, self.ema, self.twin = base, learnable_bias, ema, twin
-        self.has_logits = base.has_logits
-        self.decay = decay
-        if self.follows:
-            ema.requires_grad_(False)
+    shape: Shape
+    rest: Rest
+    depth: float
+    classes: int
+    layer: int
+    layers: int
 
-    @property
-    def decay(self) -> float:
-        return self._decay
 
-    @decay.setter
-    def decay(self, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise ValueError(f"decay={value}: choose a number from 0 (copy) to 1 (frozen); published: 0.995")
-        self._decay = float(value)
+Rule = Callable[[Place], Head]  # a rule's options are keyword-only parameters with defaults
 
-    @property
-    def follows(self) -> bool:
-        """Is there an EMA that follows the next block (and not only trained branches)?"""
-        return self.ema is not None and not self.twin
 
-    def look_ahead(self, h: Tensor) -> Tensor:
-        """Features after the next block's first layer, as this block foresees them."""
-        branches = [branch for branch in (self.learnable_bias, self.ema) if branch is not None]
-        return branches[0](h) if len(branches) == 1 else branches[0](h) + branches[1](h)
+class Between(NamedTuple):
+    """In an option's annotation, `Annotated[float, Between(0, 1)]`: how far a control may go."""
 
-    def forward(self, h: Tensor) -> Tensor:
-        return self.base(self.look_ahead(h))
-
-    def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return self.base.loss(self.look_ahead(h), x, y)
-
-    @torch.no_grad()
-    def after_step(self, next_block: nn.Module) -> None:
-        """Move the EMA towards the next block's first layer, in place, all tensors in one call."""
-        if self.follows and self.decay < 1:
-            torch._foreach_lerp_(list(self.ema.parameters()), list(next_block[0].parameters()), 1 - self.decay)
+    low: float
+    high: float
 
 
 def conv_head(channels: int, classes: int, spec: str = "1c2f", last_stage: bool = False) -> nn.Sequential:

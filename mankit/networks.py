@@ -6,7 +6,6 @@ ResNet-32 has 16 of them, ResNet-110 has 55. The units are torchvision's own `Ba
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -15,20 +14,17 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
+from .errors import at_least, choose
+
 Layers = list[nn.Module]
 
 LAB_UNITS = {"lab": (2, 3, 3), "lab16": (5, 5, 5)}  # residual units per stage; the stem is one more layer
 
-IMAGENET_NETWORKS = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
+IMAGENET_NETWORKS = tuple(
+    "resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d".split()
 )
+CIFAR_NETWORKS = ("cifar_resnet20", "cifar_resnet32", "cifar_resnet110")  # and any other 6n + 2
+CURE = f"choose {', '.join(LAB_UNITS)}, cifar_resnetD (D = 6n + 2), {', '.join(IMAGENET_NETWORKS)}"
 
 
 class Normalize(nn.Module):
@@ -77,10 +73,11 @@ def init_weights(module: nn.Module) -> nn.Module:
 
 
 def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int) -> None:
-    if len(widths) != len(units):
+    if len(widths) != len(units) or not units:
         raise ValueError(f"widths={widths} and units={units} differ in length: give one of each per stage")
-    for name, values in (("widths", widths), ("units", units), ("classes", (classes,))):
-        if not values or any(v < 1 or v != int(v) for v in values):
+    at_least("classes", classes, 1)
+    for name, values in (("widths", widths), ("units", units)):
+        if any(value < 1 or value != int(value) for value in values):
             raise ValueError(f"{name}={values}: choose whole numbers from 1 up")
 
 
@@ -129,22 +126,12 @@ def imagenet_resnet(name: str, classes: int = 1000) -> tuple[Layers, nn.Module]:
 
     Raises: ValueError for a name that isn't in IMAGENET_NETWORKS.
     """
-    if name not in IMAGENET_NETWORKS:
-        raise ValueError(_unknown(name))
-    if classes < 1:
-        raise ValueError(f"classes={classes}: choose a whole number from 1 up")
+    choose("network", name, [*LAB_UNITS, *CIFAR_NETWORKS, *IMAGENET_NETWORKS], CURE)
+    at_least("classes", classes, 1)
     net = models.get_model(name, weights=None, num_classes=classes)
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     layers = [stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]
     return layers, nn.Sequential(net.avgpool, nn.Flatten(), net.fc)
-
-
-def _unknown(name: str) -> str:
-    known = [*LAB_UNITS, "cifar_resnet20", "cifar_resnet32", "cifar_resnet110", *IMAGENET_NETWORKS]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    names = ", ".join(IMAGENET_NETWORKS)
-    return f"unknown network '{name}': {hint}choose lab, lab16, cifar_resnetD (D = 6n + 2), {names}"
 
 
 def build_network(name: str, classes: int = 10, widths: tuple[int, ...] | None = None) -> tuple[Layers, nn.Module]:

@@ -6,6 +6,7 @@ On one machine, on the CPU with one thread, the same recipe gives the same numbe
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import math
 import threading
@@ -17,10 +18,12 @@ import torch
 from torch.optim import Optimizer
 
 from .blocks import LocalNet
-from .data import Data, batches, load, steps_per_epoch
+from .images import Data, batches, load, steps_per_epoch
+from .measure import layer_bytes
 from .networks import Normalize, build_network
 from .rules import local_net
-from .training import Schedule, Step, cosine, make_optimizer, train
+from .scaling.compiling import compiled_step
+from .training import Schedule, Step, cosine, make_optimizer, train, train_batch
 
 MEASURE_BATCH = 500  # images at once where nothing is trained
 SEEDING = threading.Lock()
@@ -34,7 +37,7 @@ class Recipe:
     Args:
         rule, K, options: see `mankit.rules`; for 'bp' K only says at how many places the net is measured.
         network: 'lab', 'cifar_resnet32', 'resnet101', ... ; data: 'glyphs', 'digits', 'cifar10', ...
-        data_options: for `mankit.data.load` (train_size, size, ...).
+        data_options: for `mankit.images.load` (train_size, size, ...).
         epochs, batch, lr, warmup (epochs), momentum, weight_decay: SGD with Nesterov momentum and cosine decay.
         per_step: the learning rate moves at every step instead of every epoch (as published).
         augment: the data set's usual random crop and flip. seed: of the weights, the data and their order.
@@ -146,7 +149,8 @@ class Recipe:
                 self.rule,
                 1 if self.rule == "bp" else None if self.at else self.K,
                 at=None if self.rule == "bp" else self.at or None,
-                balance=self.balance,
+                costs=layer_bytes(layers, image_shape) if self.balance == "memory" and not self.at else None,
+                classes=len(data.classes),
                 image_shape=image_shape,
                 normalize=Normalize(data.mean, data.std),
                 **self.options,
@@ -217,8 +221,9 @@ class Run:
         r = self.recipe
         how = self.data.augment if r.augment else None
         feed = batches(self.data.train, r.batch, r.epochs, seed=r.seed, augment=how, first_step=self.done)
-        options = {"ema_update": r.ema_update, "bf16": r.bf16, "compile": r.compile, "first_step": self.done}
-        for step in train(self.net, self.optimizer, feed, self.schedule, **options):
+        how = {"ema_update": r.ema_update, "bf16": r.bf16}
+        batch_step = compiled_step(**how) if r.compile else functools.partial(train_batch, **how)
+        for step in train(self.net, self.optimizer, feed, self.schedule, batch_step, first_step=self.done):
             self.done = step.index + 1
             yield step
 

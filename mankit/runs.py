@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from . import checkpoints
-from .data import Data, Split, batches
+from .images import Data, Split, batches
 from .measure import evaluate
 from .recipes import MEASURE_BATCH, SEEDING, Recipe, Run
 from .records import Summary, environment, finished

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .data import batches
+from .images import batches
 from .measure import block_accuracy, probe_accuracy, saved_bytes
 from .recipes import MEASURE_BATCH, Run
 

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from .blocks import LocalNet
-from .compiling import Forward, compiled
+from .errors import at_least, choose
 from .heads import Head
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B,)
 Schedule = Callable[[int], float]  # step -> learning rate
+Forward = Callable[[nn.Module, Head, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+# how a step is executed: (net, optimizers, x, y) -> the K local losses (K,), detached
+BatchStep = Callable[[LocalNet, Sequence[Optimizer], Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Step:
 
 
 def block_forward(block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(features, local loss) of one block on one batch: what `compile=True` compiles."""
+    """(features, local loss) of one block on one batch: what may be compiled."""
     out = block(h)
     return out, head.loss(out, x, y)
 
@@ -62,12 +65,15 @@ def train_batch(
     bf16: bool = False,
     forwards: Sequence[Forward] | None = None,
 ) -> Tensor:
-    """One batch through all blocks. Returns the K local losses (K,), detached.
+    """One batch through all blocks, one after the other. Returns the K local losses (K,), detached.
 
-    optimizers: one for all blocks, which steps at the end, or one for each, which steps as soon as the block has
-    its gradients (and drops them): the weights come out the same, since block i+1 sees features from before.
-    forwards: a compiled forward function for each block.
+    Args:
+        optimizers: one for all blocks, which steps at the end, or one for each, which steps as soon as the block has
+            its gradients (and drops them): the weights come out the same, since block i+1 sees features from before.
+        ema_update: MAN's EMA reads the next block 'before' the optimizer's step (as published) or 'after'.
+        bf16: autocast to bfloat16. forwards: a compiled `block_forward` for each block.
     """
+    choose("ema_update", ema_update, ("before", "after"))
     h, losses, each = net.normalize(x), [], len(optimizers) > 1
     forwards = forwards or [block_forward] * net.K
     for i, (block, head, forward) in enumerate(zip(net.blocks, net.heads, forwards, strict=True)):
@@ -95,11 +101,9 @@ def train(
     optimizer: Optimizer | Sequence[Optimizer],
     batches: Iterable[Batch],
     schedule: Schedule | None = None,
+    batch_step: BatchStep = train_batch,
     *,
-    ema_update: str = "before",
-    bf16: bool = False,
     channels_last: bool = True,
-    compile: bool = False,
     first_step: int = 0,
 ) -> Iterator[Step]:
     """Train step by step: `for step in train(...)`, and the loop's body may look at or change anything.
@@ -108,19 +112,15 @@ def train(
         optimizer: one for the whole net, or K of them, one per block (see `make_optimizer`).
         batches: (images in [0, 1], labels), as many as you want to train on, on the net's device.
         schedule: step -> learning rate; None keeps the optimizer's.
-        ema_update: MAN's EMA reads the next block 'before' the optimizer's step (as published) or 'after'.
-        bf16: autocast to bfloat16. channels_last: the faster memory layout for convolutions.
-        compile: compile each block (see `mankit.compiling`): faster steps after a slow first one, and numbers
-            that differ in the last digits. Where that can't be done, it says why and trains without.
+        batch_step: how a step is executed: `train_batch`, with options by functools.partial(train_batch, bf16=True),
+            a compiled one (`mankit.scaling.compiling`), or your own.
+        channels_last: the faster memory layout for convolutions.
         first_step: the index of the first step, for a run that goes on.
     Yields: a Step after each batch. Raises: ValueError for a batch or setting that doesn't fit.
     """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if len(optimizers) not in (1, net.K):
         raise ValueError(f"{len(optimizers)} optimizers for K={net.K} blocks: give one, or one per block")
-    if ema_update not in ("before", "after"):
-        raise ValueError(f"ema_update='{ema_update}': choose 'before' (as published) or 'after'")
-    how = {"ema_update": ema_update, "bf16": bf16}
     for index, (x, y) in enumerate(batches, start=first_step):
         if index == first_step:
             check_batch(net, x, y)
@@ -128,10 +128,8 @@ def train(
             net.to(memory_format=layout)
         net.train()  # at each step: the loop's body may have left it in evaluation mode
         x = x.contiguous(memory_format=layout)
-        if compile and index == first_step:
-            how["forwards"] = compiled(block_forward, net, x, y, bf16)
         lr = set_lr(optimizers, schedule(index)) if schedule else optimizers[0].param_groups[0]["lr"]
-        yield Step(index, train_batch(net, optimizers, x, y, **how), lr)
+        yield Step(index, batch_step(net, optimizers, x, y), lr)
 
 
 def _is_safe(net: nn.Module, x: Tensor) -> bool:
@@ -152,8 +150,8 @@ def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
         raise ValueError(f"a batch of {len(x)}: BatchNorm needs at least 2 images to train on")
     if y.shape != x.shape[:1] or y.is_floating_point():
         raise ValueError(f"labels {tuple(y.shape)} {y.dtype}: give whole numbers, one per image ({len(x)})")
-    classes = [m for m in net.heads[-1].modules() if isinstance(m, nn.Linear)][-1].out_features
-    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes:
+    classes = net.classes or int(y.max()) + 1  # a LocalNet made by hand may not say how many it has
+    if not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ValueError(f"labels {int(y.min())}..{int(y.max())}: this network has classes 0..{classes - 1}")
 
 
@@ -200,12 +198,10 @@ def cosine(
 
     Raises: ValueError for numbers that don't fit.
     """
-    if epochs < 1 or steps_per_epoch < 1 or warmup < 0 or lr <= 0:
-        raise ValueError(
-            f"lr={lr}, epochs={epochs}, steps_per_epoch={steps_per_epoch}, warmup={warmup}: "
-            "choose lr above 0, epochs and steps from 1 up, warmup from 0 up"
-        )
-
+    for name, value, least in (("epochs", epochs, 1), ("steps_per_epoch", steps_per_epoch, 1), ("warmup", warmup, 0)):
+        at_least(name, value, least)
+    if not lr > 0:
+        raise ValueError(f"lr={lr}: choose a learning rate above 0")
     if epochs == 1 and not warmup and not per_step:
         raise ValueError("epochs=1 with warmup=0: the one learning rate would be 0; choose more epochs, or per_step")
 

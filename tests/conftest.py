@@ -21,7 +21,7 @@ def make_net():
     def make(rule="dgl", K=3, seed=0, dtype=torch.float64, **options):
         torch.manual_seed(seed)
         layers, classifier = small_resnet((2, 2, 1), (4, 6, 8), classes=4)
-        return local_net(layers, classifier, rule, K, image_shape=(3, 8, 8), **options).to(dtype)
+        return local_net(layers, classifier, rule, K, image_shape=(3, 8, 8), classes=4, **options).to(dtype)
 
     return make
 

@@ -16,6 +16,11 @@ def noise(n, size=8, seed=0):
     return torch.randint(256, (n, 3, size, size), generator=gen(seed), dtype=torch.uint8)
 
 
+def rows_of(images):
+    """The images as a set of bytes: which they are, in whatever order."""
+    return {image.numpy().tobytes() for image in images}
+
+
 def md5(path):
     return hashlib.md5(path.read_bytes()).hexdigest()
 

@@ -9,63 +9,51 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mankit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A part of mankit, and the parts that it may import. `measure`, `lab` and `commands` are folders, and one part each.
+# A part of mankit, and the parts that it may import. A folder is one part.
 ARROWS = {
     "errors": set(),
     "charts": {"errors"},
-    "networks": set(),
-    "losses": set(),
-    "glyphs": set(),
-    "notebooks": set(),
+    "networks": {"errors"},
     "measure": set(),
-    "lab": {
-        "blocks",
-        "charts",
-        "data",
-        "measure",
-        "networks",
-        "recipes",
-        "rules",
-        "training",
-    },  # the live panel alone, see below
-    "heads": {"losses"},
-    "blocks": {"heads", "networks", "measure"},
-    "rules": {"blocks", "heads", "networks", "losses"},
-    "compiling": set(),
-    "training": {"blocks", "compiling", "heads"},
-    "sources": {"glyphs"},
-    "data": {"sources"},
-    "recipes": {"networks", "rules", "data", "training", "blocks"},
+    "lab": {"blocks", "charts", "images", "measure", "networks", "recipes", "rules", "training"},
+    "heads": {"errors"},
+    "blocks": {"heads", "errors"},
+    "rules": {"heads", "blocks", "networks", "errors"},
+    "scaling": {"heads", "blocks", "training", "errors"},
+    "training": {"blocks", "heads", "errors"},
+    "images": {"errors"},
+    "recipes": {"networks", "rules", "images", "training", "blocks", "measure", "scaling"},
     "published": {"recipes"},
     "estimate": {"recipes"},
     "checkpoints": set(),
     "records": {"recipes"},
-    "runs": {"checkpoints", "data", "measure", "recipes", "records", "training"},
-    "tables": {"recipes", "measure", "data"},
-    "bench": {"blocks", "measure", "networks", "rules", "training"},
-    "sweep": {"charts", "lab", "notebooks"},
+    "runs": {"checkpoints", "images", "measure", "recipes", "records", "training"},
+    "tables": {"recipes", "measure", "images"},
+    "bench": {"blocks", "measure", "networks", "rules", "scaling", "training"},
+    "execution": {"charts", "errors"},
+    "teach": set(),
     "reproduce": {"checkpoints", "published", "recipes", "records", "runs"},
     "commands": {
         "bench",
         "charts",
         "estimate",
+        "execution",
         "lab",
-        "notebooks",
         "published",
         "recipes",
         "records",
         "reproduce",
         "rules",
         "runs",
-        "sweep",
         "tables",
+        "teach",
     },
     "__main__": {"commands"},
     # what a reader gets from `import mankit`
     "__init__": {
         "blocks",
-        "data",
         "heads",
+        "images",
         "measure",
         "networks",
         "recipes",
@@ -93,7 +81,7 @@ def imported_parts(source, file):
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
-            # in `from . import glyphs` the part is one of the names
+            # in `from . import blocks` the part is one of the names
             names |= {f"{base}.{alias.name}" for alias in node.names} if base == "mankit" else {base}
     return {name.split(".")[1] if "." in name else "__init__" for name in names if name.split(".")[0] == "mankit"}
 
@@ -127,24 +115,21 @@ def test_arrows_go_one_way_and_none_is_left_over():
     assert set(order) == set(ARROWS) == parts
 
 
-def test_in_lab_only_the_live_panel_knows_about_training():
-    live = {"panel.py", "session.py", "controls.py", "figure.py"}
-    others = [file for file in FILES if part_of(file) == "lab" and file.name not in live]
-    assert len(others) > 5
-    wrong = {file.name: imported_parts(file.read_text(encoding="utf-8"), file) - {"lab"} for file in others}
-    assert not {name: parts for name, parts in wrong.items() if parts}
+def test_the_lab_is_the_live_panel_and_nothing_else():
+    names = {file.stem for file in FILES if part_of(file) == "lab"}
+    assert names - {"watch"} == {"__init__", "panel", "controls", "session", "figure"}
 
 
 @pytest.mark.parametrize(
     "file, source, parts",
     [
         ("heads.py", "from .losses import a\nimport torch", {"losses"}),
-        ("sources.py", "from . import glyphs, data", {"glyphs", "data"}),
-        ("sources.py", "def f():\n    import mankit.recipes as r", {"recipes"}),
+        ("heads.py", "from . import blocks, images", {"blocks", "images"}),
+        ("heads.py", "def f():\n    import mankit.recipes as r", {"recipes"}),
         ("lab/figure.py", "from mankit.lab.session import x\nfrom .watch import y\nfrom . import controls", {"lab"}),
         ("lab/figure.py", "from ..recipes import x\nfrom .. import runs", {"recipes", "runs"}),
-        ("lab/figure.py", "import mankit\nfrom mankit import data", {"__init__", "data"}),
-        ("data.py", "import torch.data\nfrom mankitchen import x", set()),
+        ("lab/figure.py", "import mankit\nfrom mankit import images", {"__init__", "images"}),
+        ("blocks.py", "import torch.data\nfrom mankitchen import x", set()),
     ],
 )
 def test_imports_are_found_in_every_form(file, source, parts):

@@ -171,7 +171,7 @@ def test_command_prints_the_table_and_writes_it(mankit, tmp_path):
         (["--K", 99], "choose 1..9"),
         (["--rounds", 0], "rounds=0: choose 1 or more"),
         (["--head", "9z"], "head='9z'"),
-        (["--network", "lap"], "did you mean lab"),
+        (["--network", "lap"], "did you mean 'lab'"),
         (["--device", "gpu"], "auto, cpu or cuda"),
         (["--csv", "no/such/folder/file.csv"], "can't write no/such/folder/file.csv"),
     ],

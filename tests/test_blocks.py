@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mankit.blocks import LocalNet, _even_ends, _layer_bytes, cut
+from mankit.blocks import LocalNet, _even_ends, cut
 from mankit.heads import Head
+from mankit.measure import layer_bytes
 from mankit.networks import cifar_resnet, small_resnet
 from mankit.rules import local_net
 
@@ -50,9 +51,9 @@ def test_memory_balance_is_the_best_there_is(costs, data):
 
 def test_memory_balance_gives_early_layers_smaller_blocks():
     layers, _ = cifar_resnet(32)  # its first stage saves four times as much per unit as its last
-    blocks = cut(layers, 4, balance="memory")
+    costs = layer_bytes(layers, (3, 32, 32))
+    blocks = cut(layers, 4, costs=costs)
     assert sizes(blocks)[0] < sizes(blocks)[-1]
-    costs = _layer_bytes(layers, (3, 32, 32))
     by_units = [sum(costs[i : i + 4]) for i in range(0, 16, 4)]
     assert max(sum(costs[layers.index(b[0]) : layers.index(b[-1]) + 1]) for b in blocks) < max(by_units)
 
@@ -60,7 +61,7 @@ def test_memory_balance_gives_early_layers_smaller_blocks():
 def test_measuring_for_the_balance_changes_nothing():
     layers, _ = small_resnet((1, 1), (4, 8))
     before = [t.clone() for layer in layers for t in layer.state_dict().values()]
-    cut(layers, 2, balance="memory", image_shape=(3, 8, 8))
+    layer_bytes(layers, (3, 8, 8))
     after = [t for layer in layers for t in layer.state_dict().values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(m.training for layer in layers for m in layer.modules())
@@ -80,7 +81,6 @@ def test_measuring_for_the_balance_changes_nothing():
         ({"at": [3, 16]}, "must rise and lie in 1..15"),
         ({}, "give one of the two"),
         ({"K": 2, "at": [3]}, "give one of the two"),
-        ({"K": 2, "balance": "time"}, "choose 'units' or 'memory'"),
     ],
 )
 def test_bad_cuts_are_one_clear_line(arguments, message):
@@ -138,11 +138,11 @@ def test_set_decay_reaches_every_ema_or_says_that_there_is_none(make_net):
             make_net("man", branches=branches).set_decay(0.5)
 
 
-@pytest.mark.parametrize("balance", ["units", "memory"])
-def test_heads_go_where_the_layers_already_are(balance):
+def test_heads_go_where_the_layers_already_are():
     layers, classifier = small_resnet((1, 1), (4, 8))
     for module in [*layers, classifier]:
         module.double()
-    net = local_net(layers, classifier, "man", 3, balance=balance, image_shape=(3, 8, 8))
+    costs = layer_bytes(layers, (3, 8, 8))
+    net = local_net(layers, classifier, "man", 3, costs=costs, image_shape=(3, 8, 8))
     assert {p.dtype for p in net.parameters()} == {torch.float64}
     assert net(torch.rand(2, 3, 8, 8, dtype=torch.float64)).shape == (2, 10)

@@ -91,7 +91,7 @@ def test_typed_options_reach_the_run(mankit, monkeypatch):
         (["--K", 99, "--rule", "bp"], ["K=99", "choose 1..9"]),
         (["--K", "many"], ["--K"]),
         (["--rule", "mann"], ["'mann'", "did you mean 'man'"]),
-        (["--data", "glyph"], ["'glyph'", "did you mean glyphs"]),
+        (["--data", "glyph"], ["'glyph'", "did you mean 'glyphs'"]),
         (["--network", "resnet100"], ["'resnet100'", "resnet101"]),
         (["--epoch", 1], ["--epoch ", "--epochs"]),
         (["--decay", 1.5], ["decay=1.5", "0 (copy) to 1 (frozen)"]),

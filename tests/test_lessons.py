@@ -8,7 +8,8 @@ import papermill
 import pytest
 from nbclient import NotebookClient
 
-from mankit.notebooks import execute, student_version
+from mankit.execution.execute import execute
+from mankit.teach.student import student_version
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/0[1-9]_*.ipynb"))

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
-from mankit.notebooks import execute, save, without_progress_bars
+from mankit.execution.execute import execute, save, tidy
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in ROOT.glob("notebooks/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
@@ -141,12 +141,33 @@ def test_save_keeps_outputs_and_drops_what_belongs_to_a_machine(tmp_path):
     assert "papermill" not in saved.metadata
 
 
-def test_a_progress_bars_last_state_and_other_text_stay():
+def tidied(path, *written):
+    """What is left of outputs, (name, text) for a stream and a text alone for what is shown."""
     nb = tiny("")
-    stream = nbformat.v4.new_output
     nb.cells[0].outputs = [
-        stream("stream", name="stderr", text="\r 10%"),
-        stream("stream", name="stderr", text="\r100%\n"),
-        stream("stream", name="stdout", text="kept\n"),
+        nbformat.v4.new_output("display_data", data={"text/plain": what})
+        if isinstance(what, str)
+        else nbformat.v4.new_output("stream", name=what[0], text=what[1])
+        for what in written
     ]
-    assert [o.text for o in without_progress_bars(nb).cells[0].outputs] == ["100%\n", "kept\n"]
+    nbformat.write(nb, path)
+    tidy(path)
+    outputs = nbformat.read(path, as_version=4).cells[0].outputs
+    return [o.text if o.output_type == "stream" else o.data["text/plain"] for o in outputs]
+
+
+def test_a_progress_bars_last_state_and_other_text_stay(tmp_path):
+    def left(*written):
+        return tidied(tmp_path / "a.ipynb", *written)
+
+    bar = [("stderr", "\r 10%"), ("stderr", "\r100%\n")]
+    assert left(*bar, ("stdout", "kept\n")) == ["100%\n", "kept\n"]
+    assert left(("stdout", "a\nb\n"), ("stdout", "\r1"), ("stdout", "\r2\nc")) == ["a\nb\n2\nc"]
+    assert left(("stderr", "\r 50%"), ("stderr", "\r     \r")) == []  # it erased itself
+    assert left(("stderr", "\r 50%"), ("stderr", "\r     \r"), ("stderr", "oh\n")) == ["oh\n"]
+    assert left(("stdout", "end of a line\r\n")) == ["end of a line\r\n"]
+
+
+def test_what_is_printed_after_a_picture_stays_after_it(tmp_path):
+    written = ("stdout", "before\n"), "a picture", ("stdout", "after\n")
+    assert tidied(tmp_path / "a.ipynb", *written) == ["before\n", "a picture", "after\n"]

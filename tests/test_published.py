@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mankit import published
-from mankit.data import Data, Split
 from mankit.estimate import gflops_per_image, seconds
+from mankit.images import Data, Split
 from mankit.measure import flops
 from mankit.networks import build_network
 from mankit.published import PROFILES, STUDIES, cell, cells, with_profile

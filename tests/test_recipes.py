@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mankit.images import Augment
 from mankit.recipes import LAB, Recipe, pick_device
-from mankit.sources import Augment
 from mankit.tables import block_table
 
 TINY = Recipe(
@@ -182,7 +182,7 @@ def test_bad_field_is_refused_at_once(changes, message):
         ({"rule": "mann"}, "did you mean 'man'"),
         ({"options": {"decay": 2}}, "decay=2"),
         ({"options": {"lam_x": 1}}, "takes no option"),
-        ({"network": "labb", "widths": None}, "did you mean lab"),
+        ({"network": "labb", "widths": None}, "did you mean 'lab'"),
         ({"widths": (4, 6)}, "widths"),
         ({"batch": 61}, r"choose 1\.\.60"),
         ({"warmup": -1}, "warmup=-1"),

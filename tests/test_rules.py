@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mankit.heads import MomentumHead, conv_head, mlp_sr_head
-from mankit.losses import supervised_contrastive
+from mankit.heads import conv_head, mlp_sr_head
 from mankit.networks import build_network, cifar_resnet
 from mankit.rules import RULES, local_net
+from mankit.rules.infopro import supervised_contrastive
+from mankit.rules.man import MomentumHead
 from mankit.training import local_step
 
 
@@ -193,8 +194,8 @@ def test_a_new_rule_is_one_function_and_one_line(make_net, make_batch, monkeypat
     from mankit.heads import Head
     from mankit.networks import init_weights
 
-    def wide(shape, rest, depth, classes):
-        return Head(init_weights(conv_head(shape[0], classes, "2c1f")))
+    def wide(place):
+        return Head(init_weights(conv_head(place.shape[0], place.classes, "2c1f")))
 
     monkeypatch.setitem(RULES, "wide", wide)
     assert make_net("wide", K=3).heads[0](make_net("wide", K=3).features(make_batch()[0])[0]).shape == (8, 4)
@@ -203,7 +204,7 @@ def test_a_new_rule_is_one_function_and_one_line(make_net, make_batch, monkeypat
 @pytest.mark.parametrize("rule", ["dgl", "infopro", "man"])
 def test_torchvision_networks_take_every_rule(rule):
     layers, classifier = build_network("resnet18", classes=5)
-    net = local_net(layers, classifier, rule, 2, image_shape=(3, 64, 64), head="1c2f")
+    net = local_net(layers, classifier, rule, 2, image_shape=(3, 64, 64), head="1c2f", classes=5)
     x, y = torch.rand(2, 3, 64, 64), torch.tensor([0, 4])
     h, loss = local_step(net.blocks[0], net.heads[0], x, x, y)
     assert loss.isfinite()

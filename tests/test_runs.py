@@ -20,11 +20,10 @@ from processes import ctrl_c_while_training
 import mankit.runs
 import mankit.training
 from mankit import checkpoints
-from mankit.data import Split
+from mankit.images import Augment, Split
 from mankit.recipes import Recipe, Run
 from mankit.records import finished, read_run
 from mankit.runs import open_run, train_in
-from mankit.sources import Augment
 
 ROOT = Path(__file__).parents[1]
 TINY = Recipe(

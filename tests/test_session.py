@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mankit import block_accuracy, block_table
-from mankit.data import batches
-from mankit.heads import MomentumHead
+from mankit.images import batches
 from mankit.lab import session as sessions
 from mankit.lab.session import Live, Session, watch
 from mankit.measure import ema_distance
 from mankit.recipes import Recipe
+from mankit.rules.man import MomentumHead
 
 SMALL = {"train_size": 120, "val_size": 60, "test_size": 50}
 MAN = Recipe(

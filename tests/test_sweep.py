@@ -14,8 +14,8 @@ import pytest
 import torch
 from processes import interruptible
 
-from mankit.lab import results
-from mankit.sweep import grid, main_result, plot, sweep
+from mankit.execution import results
+from mankit.execution.sweep import grid, main_result, plot, sweep
 
 PARAMETERS = "K = 8\ndecay = 0.9\nrule = 'man'\nseed = 0"
 # what `result` does, without the seconds that importing mankit takes in each kernel
@@ -166,7 +166,7 @@ def test_only_what_is_missing_failed_or_changed_is_run(mankit, tmp_path):
 def test_a_notebook_without_results_is_a_failure_that_says_what_to_do(tmp_path):
     silent = write_notebook(tmp_path / "silent.ipynb", PARAMETERS)
     table = sweep(silent, grid({"K": [1]}), tmp_path)
-    assert "call mankit.lab.results.result" in table["error"][0]
+    assert "call mankit.execution.result" in table["error"][0]
     twice = notebook_with(tmp_path, shows="'K': 3")
     assert "result K has the name of a parameter" in sweep(twice, grid({"K": [1]}), tmp_path)["error"][0]
 
@@ -309,7 +309,7 @@ def test_values_of_an_axis_are_read_as_json_or_text(mankit, monkeypatch, tmp_pat
         seen.extend(cells)
         return table_of(cells)
 
-    monkeypatch.setattr("mankit.sweep.sweep", no_sweep)
+    monkeypatch.setattr("mankit.execution.sweep.sweep", no_sweep)
     words = ("sweep", notebook_with(tmp_path), "-o", tmp_path, "-p", "seed", 7)
     assert mankit(*words, "-g", "K", "[8,16],[4]", "-g", "rule", "dgl, man", "--grid", "decay", -1).code == 0
     assert seen == grid({"K": [[8, 16], [4]], "rule": ["dgl", "man"], "decay": [-1]}, fixed={"seed": 7})

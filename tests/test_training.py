@@ -1,6 +1,7 @@
 """Training: K=1 is back-propagation, no gradient crosses a block, schedules, optimizers, layouts, errors."""
 
 import copy
+import functools
 import os
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from torch.nn import functional as F
 
 from mankit.networks import SubsampledConv, small_resnet
 from mankit.rules import local_net
-from mankit.training import cosine, local_step, make_optimizer, train
+from mankit.training import cosine, local_step, make_optimizer, train, train_batch
 
 SGD = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 
 
-def run(net, batches, optimizer=None, **how):
-    return list(train(net, optimizer or make_optimizer(net, 0.1), batches, **how))
+def run(net, batches, optimizer=None, schedule=None, channels_last=True, first_step=0, **how):
+    step, optimizer = functools.partial(train_batch, **how), optimizer or make_optimizer(net, 0.1)
+    return list(train(net, optimizer, batches, schedule, step, channels_last=channels_last, first_step=first_step))
 
 
 def same(a, b):
@@ -32,7 +34,7 @@ def test_one_block_is_plain_pytorch_bit_for_bit(seed, channels_last):
     torch.manual_seed(seed)
     layers, classifier = small_resnet((1, 1), (4, 6), classes=4)
     plain = copy.deepcopy(nn.Sequential(*layers, classifier))
-    net = local_net(layers, classifier, "bp", 1, image_shape=(3, 8, 8))
+    net = local_net(layers, classifier, "bp", 1, classes=4, image_shape=(3, 8, 8))
     batches = [(torch.rand(6, 3, 8, 8), torch.randint(4, (6,))) for _ in range(3)]
     run(net, batches, channels_last=channels_last)
 

@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock
 class PoolHead(nn.Module):
     """Global average pool + linear, cross-entropy."""
 
-    has_logits = True
+    has_logits, average = True, None
 
     def __init__(self, channels: int, classes: int = 10) -> None:
         super().__init__()

@@ -47,7 +47,7 @@ def run(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from .. import notebooks
+    from ..execution import execute
 
     values = parameters(parameter or [], known_parameters(notebook))
     tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
@@ -55,13 +55,13 @@ def run(
     if save and values:
         raise ValueError("--save and -p: a notebook is kept with the parameters that stand in it; leave out -p")
     try:
-        notebooks.execute(notebook, target, values)
+        execute.execute(notebook, target, values)
     except PapermillExecutionError as error:
         raise _failed(f"cell {error.exec_count} failed: {error.ename}: {error.evalue}", target) from None
     except DeadKernelError as error:
         raise _failed(f"{error} (out of memory?)", target) from None
     if save:
-        notebooks.save(target, notebook)
+        execute.save(target, notebook)
     print(notebook if save else target)
 
 
@@ -72,7 +72,7 @@ def student(
     """Write a lesson without solutions, outputs and teacher's notes. Example: mankit student notebooks/02_dgl.ipynb"""
     import nbformat
 
-    from ..notebooks import student_version
+    from ..teach.student import student_version
 
     check_notebook(notebook)
     target = writable(out) / notebook.name

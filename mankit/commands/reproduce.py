@@ -74,7 +74,7 @@ def _execute(name: str, values: dict[str, object], folder: Path) -> tuple[Path, 
     """Execute a study's notebook into a folder; the copy, and whether a cell of it failed."""
     from papermill.exceptions import PapermillExecutionError
 
-    from ..notebooks import execute
+    from ..execution.execute import execute
 
     notebook = Path(__file__).parents[2] / "notebooks" / "reproduce" / f"{name}.ipynb"
     if not notebook.is_file():
@@ -89,7 +89,7 @@ def _execute(name: str, values: dict[str, object], folder: Path) -> tuple[Path, 
 
 
 def _report(executed: list[Path], target: Path) -> Path:
-    from ..notebooks import report
+    from ..execution.execute import report
 
     report(executed, target)
     return target

@@ -15,7 +15,7 @@ OPTION = typer.Option
 
 
 def sweep(
-    notebook: Annotated[Path, typer.Argument(help="The notebook; its last cell calls mankit.lab.results.result().")],
+    notebook: Annotated[Path, typer.Argument(help="The notebook; its last cell calls mankit.execution.result().")],
     grid: Annotated[
         list[str] | None, OPTION("-g", "--grid", metavar="NAME VALUES", help="An axis: K 1,2,4,8. May be repeated.")
     ] = None,
@@ -34,7 +34,7 @@ def sweep(
     The first axis of numbers is the plot's x axis, the others its lines. The same command again runs only what
     is missing or failed. Exit code 1: a run failed (the table says which and why). 130: stopped by Ctrl-C.
     """
-    from .. import sweep as library
+    from ..execution import sweep as library
 
     known = known_parameters(notebook)
     axes = _axes(grid or [], known)

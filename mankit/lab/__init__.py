@@ -1,4 +1,4 @@
-"""What a notebook shows: plots, pictures, checks of a reader's answers, and the live panel."""
+"""What a notebook shows: plots, pictures, and the live panel."""
 
 from .panel import panel
 

@@ -7,6 +7,7 @@ import html
 import json
 import shlex
 from collections.abc import Callable
+from typing import get_args
 
 import anywidget
 import ipywidgets as w
@@ -15,11 +16,11 @@ from torch import nn
 
 from ..blocks import cut
 from ..charts.looks import COLORS
-from ..data import DATASETS
+from ..images import DATASETS
 from ..networks import build_network
 from ..recipes import Recipe
-from ..rules import BRANCHES, RULES, options_of
-from .figure import _L as NAMES
+from ..rules import RULES, entry_of, options_of
+from ..rules.man import Branches
 from .figure import block_color
 
 NETWORKS = ("lab", "lab16", "cifar_resnet20", "cifar_resnet32")
@@ -41,7 +42,9 @@ class Controls:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe, options = recipe, recipe.options
         lam_x, lam_y = (_weight(name, options.get(name, 1.0)) for name in ("lam_x", "lam_y"))
-        self.rule = _choice("Rule", [(NAMES[name], name) for name in RULES], recipe.rule, "How the blocks are trained")
+        self.rule = _choice(
+            "Rule", [(entry_of(name).label, name) for name in RULES], recipe.rule, "How the blocks are trained"
+        )
         self.K = w.IntSlider(
             recipe.K,
             1,
@@ -52,13 +55,13 @@ class Controls:
         )
         self.base = _choice(
             "MAN over",
-            [(NAMES[n], n) for n in ("greedy", "dgl", "infopro")],
+            [(entry_of(n).label, n) for n in ("greedy", "dgl", "infopro")],
             options.get("base", "dgl"),
             "The rule whose loss is taken on the look-ahead",
         )
         self.branches = _choice(
             "MAN's branches",
-            list(zip(("both (MAN)", "bias only", "EMA only", "twin: two trained"), BRANCHES, strict=True)),
+            list(zip(("both (MAN)", "bias only", "EMA only", "twin: two trained"), get_args(Branches), strict=True)),
             options.get("branches", "both"),
             "MAN, or one of its controls",
         )

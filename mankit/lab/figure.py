@@ -18,21 +18,7 @@ from ..charts import LOOKS, Axis, Bars, Chart, Heat, Line, Look, Plot, Stroke, f
 from ..charts.plotly_pen import spec
 from ..charts.plots import ticks
 from ..charts.words import say
-
-try:
-    from ..rules import entry_of, options_of
-except ImportError:
-    from types import SimpleNamespace as _S
-
-    _L = {"bp": "BP", "greedy": "Greedy", "dgl": "DGL", "infopro": "InfoPro", "man": "MAN"}
-
-    def entry_of(rule):
-        return _S(label=_L[rule])
-
-    def options_of(rule, base=None):
-        return {"branches": _S(annotation=Literal["both", "bias"], default="both")} if rule == "man" else {}  # noqa
-
-
+from ..rules import entry_of, options_of
 from .session import History
 
 MOST = 16  # blocks that can be drawn

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..data import Data, Split, batches
+from ..images import Data, Split, batches
 from ..measure import block_accuracy, block_cka, checkpointed_bytes, ema_distance, probe_accuracy, saved_bytes
 from ..recipes import Recipe, Run
 from ..training import Step
@@ -102,7 +102,7 @@ class Watched:
             total=len(self.run),
             every=max(1, len(self.run) // 24),
             memory={"blocks": blocks, "BP": of_bp[:1], "BP, checkpointed": of_bp[1:]},
-            decay=next((head.decay for head in self.run.net.heads if getattr(head, "follows", False)), None),
+            decay=next((head.decay for head in self.run.net.heads if head.decay is not None), None),
         )
 
     def add(self, step: Step) -> None:

@@ -4,7 +4,7 @@ from .accuracy import block_accuracy, eval_mode, evaluate
 from .ema import ema_distance
 from .flops import checkpointed_flops, flops
 from .gradients import gradient_cosine
-from .memory import SavedBytes, checkpointed_bytes, cuda_peak, peak_saved_bytes, saved_bytes
+from .memory import SavedBytes, checkpointed_bytes, cuda_peak, layer_bytes, peak_saved_bytes, saved_bytes
 from .probe import block_features, linear_probe, probe_accuracy
 from .similarity import MinibatchCKA, block_cka, cka, cka_matrix
 
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "flops",
     "gradient_cosine",
+    "layer_bytes",
     "linear_probe",
     "peak_saved_bytes",
     "probe_accuracy",

@@ -5,7 +5,7 @@ Not counted: weights, gradients, optimizer state and an operation's own workspac
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -90,6 +90,19 @@ def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
     with SavedBytes([*exclude, h]) as saved:
         net.heads[0].loss(h, x, y)
     return max(peak, kept + saved.bytes)
+
+
+def layer_bytes(layers: Sequence[nn.Module], image_shape: tuple[int, int, int]) -> list[int]:
+    """Bytes that each layer of a flat list saves for its backward, for two blank images (C, H, W)."""
+    like = next(layers[0].parameters())
+    h, counts = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype), []
+    for layer in layers:
+        layer = copy.deepcopy(layer).eval()  # BatchNorm saves the same tensors, and no statistics move
+        with SavedBytes(exclude=[h, *layer.parameters(), *layer.buffers()]) as saved:
+            out = layer(h)
+        counts.append(saved.bytes)
+        h = out.detach()
+    return counts
 
 
 def check_one_block(net: nn.Module) -> None:

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import mankit
-from mankit.lab.checks.base import CheckFailed
-from mankit.notebooks import student_version
+from mankit.teach.checks.base import CheckFailed
+from mankit.teach.student import student_version
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from exercises import Exercise, assert_check_is_right, assert_each_check_has_its_exercise
 
-from mankit.lab.checks import backprop as check
-from mankit.lab.checks.base import CheckFailed
+from mankit.teach.checks import backprop as check
+from mankit.teach.checks.base import CheckFailed
 
 
 def relu_in_place(h, d_h):

@@ -9,7 +9,7 @@ from exercises import Exercise, assert_check_is_right
 from torch import nn
 from torch.nn import functional as F
 
-from mankit.lab.checks import dgl as check
+from mankit.teach.checks import dgl as check
 
 # --- small_head ---
 

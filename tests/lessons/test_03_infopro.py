@@ -7,8 +7,8 @@ import torch
 from exercises import Exercise, answer, assert_check_is_right
 from torch.nn import functional as F
 
-from mankit.lab.checks import infopro as check
-from mankit.losses import supervised_contrastive
+from mankit.rules.infopro import supervised_contrastive
+from mankit.teach.checks import infopro as check
 
 bce = F.binary_cross_entropy_with_logits
 

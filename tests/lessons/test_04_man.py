@@ -7,8 +7,8 @@ import torch
 from exercises import Exercise, assert_check_is_right, assert_each_check_has_its_exercise
 from torch.nn import functional as F
 
-from mankit.lab.checks import man as check
-from mankit.lab.checks.base import CheckFailed
+from mankit.teach.checks import man as check
+from mankit.teach.checks.base import CheckFailed
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exercises import Exercise, assert_check_is_right
 
-from mankit.lab.checks import study
+from mankit.teach.checks import study
 
 NOTEBOOK = "05_what_makes_man_work"
 

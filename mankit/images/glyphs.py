@@ -4,6 +4,8 @@ A layer whose units see only one of the two shapes cannot name the class, so sho
 something to lose here, by construction.
 """
 
+from __future__ import annotations
+
 from itertools import combinations, product
 
 import torch
@@ -41,18 +43,14 @@ def draw_glyphs(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     bars = _everywhere(torch.ones(1, 1, BAR_LENGTH, dtype=torch.bool))[0]  # (positions, 16, 16)
     bars = torch.cat([bars, bars.transpose(1, 2)])  # lying and standing
     for _ in range(BARS):
-        canvas = _paint(canvas, bars[_integers(len(bars), n, generator)], generator)
+        canvas = _paint(canvas, bars[torch.randint(len(bars), (n,), generator=generator)], generator)
     glyphs, places = _everywhere(glyph_shapes()), _apart()
-    where = places[_integers(len(places), n, generator)]  # (n, 2): a place for each of the two glyphs
+    where = places[torch.randint(len(places), (n,), generator=generator)]  # (n, 2): a place for each of the two glyphs
     which = torch.tensor(PAIRS)[labels]  # (n, 2)
     for i in range(2):
         canvas = _paint(canvas, glyphs[which[:, i], where[:, i]], generator)
     canvas = canvas + NOISE * torch.randn(canvas.shape, generator=generator)
     return canvas.clamp(0, 1).mul(255).round().to(torch.uint8), labels
-
-
-def _integers(high: int, n: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(high, (n,), generator=generator)
 
 
 def _background(n: int, generator: torch.Generator) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import re
 from pathlib import Path
 
 import nbformat
 import papermill
-from nbformat import NotebookNode
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 
 
 def execute(notebook: Path, target: Path, parameters: dict[str, object] | None = None) -> None:
@@ -28,8 +27,15 @@ def execute(notebook: Path, target: Path, parameters: dict[str, object] | None =
 
 
 def tidy(executed: Path) -> None:
-    """Leave of each progress bar in an executed copy what one would still see."""
-    nbformat.write(without_progress_bars(nbformat.read(executed, as_version=4)), executed)
+    """Progress bars write over one line again and again: keep in an executed copy what one would still see.
+
+    Not by nbclient's `coalesce_streams`: it would put what is printed after a picture before it.
+    """
+    nb, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(executed, as_version=4), {})
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+    nbformat.write(nb, executed)
 
 
 def save(executed: Path, notebook: Path) -> None:
@@ -42,49 +48,8 @@ def save(executed: Path, notebook: Path) -> None:
     nbformat.write(nb, notebook)
 
 
-SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION", re.DOTALL | re.MULTILINE)
-
-
-def student_version(nb: NotebookNode) -> NotebookNode:
-    """A copy without solutions, outputs and teacher's notes: what stands between `### BEGIN SOLUTION` and
-    `### END SOLUTION` becomes a NotImplementedError, and cells tagged `instructor` are left out.
-    """
-    nb = copy.deepcopy(nb)
-    nb.cells = [cell for cell in nb.cells if "instructor" not in cell.metadata.get("tags", [])]
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            cell.source = SOLUTION.sub(r'\1raise NotImplementedError("your answer goes here")', cell.source)
-            cell.outputs, cell.execution_count = [], None
-            cell.metadata.pop("jupyter", None)  # a folded solution opens, for it is now the reader's
-    return nb
-
-
-def without_progress_bars(nb: NotebookNode) -> NotebookNode:
-    """Progress bars write over one line again and again: keep of each line what one would still see."""
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in _joined(cell.outputs) if o.output_type != "stream" or o.text.strip()]
-    return nb
-
-
-def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if output.output_type == "stream" and last and last.get("name") == output.name:
-            last.text += output.text
-        else:
-            joined.append(output)
-    for output in joined:
-        if output.output_type == "stream" and "\r" in output.text:
-            output.text = "\n".join(line.rsplit("\r", 1)[-1] for line in output.text.split("\n"))
-    return joined
-
-
 def report(executed: list[Path], target: Path) -> None:
     """Write executed notebooks one below the other as one HTML page: prose, tables and pictures, without code."""
-    from nbconvert import HTMLExporter  # here, as it takes a second
-
     cells = [cell for path in executed for cell in nbformat.read(path, as_version=4).cells]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"  # the notebooks have some in common

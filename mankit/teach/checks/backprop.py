@@ -1,5 +1,7 @@
 """Checks of lesson 1: backward passes by hand, bytes kept for backward, checkpoints."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any

@@ -1,5 +1,7 @@
 """How a notebook hands its numbers to a sweep: `result(accuracy=93.1)` shows them, and stores them for a program."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from contextlib import suppress

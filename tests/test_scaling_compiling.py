@@ -10,13 +10,14 @@ from torch._dynamo.utils import counters
 from mankit.networks import small_resnet
 from mankit.recipes import Recipe
 from mankit.rules import local_net
-from mankit.training import make_optimizer, train
+from mankit.scaling.compiling import compiled_step
+from mankit.training import make_optimizer, train, train_batch
 
 
 def small_net(rule="dgl", **options):
     torch.manual_seed(0)
     layers, classifier = small_resnet((1, 1), (4, 6), classes=4)
-    return local_net(layers, classifier, rule, 3, image_shape=(3, 8, 8), head="0c1f", **options)
+    return local_net(layers, classifier, rule, 3, image_shape=(3, 8, 8), head="0c1f", classes=4, **options)
 
 
 def batches(n=4):
@@ -24,8 +25,9 @@ def batches(n=4):
     return [(torch.rand(8, 3, 8, 8, generator=g), torch.randint(4, (8,), generator=g)) for _ in range(n)]
 
 
-def losses(net, **how):
-    return torch.stack([step.losses for step in train(net, make_optimizer(net, 0.05), batches(), **how)])
+def losses(net, batch_step=train_batch):
+    steps = train(net, make_optimizer(net, 0.05), batches(), batch_step=batch_step)
+    return torch.stack([step.losses for step in steps])
 
 
 def same(a, b):
@@ -53,7 +55,7 @@ def test_compiled_and_eager_training_agree_with_one_graph_a_block(capfd):
     expected = losses(eager)
     torch.compiler.reset()
     counters.clear()
-    torch.testing.assert_close(losses(fast, compile=True), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(losses(fast, compiled_step()), expected, rtol=1e-3, atol=1e-4)
     assert counters["stats"]["unique_graphs"] == 3  # and none again at the second batch
     assert "uncompiled" not in capfd.readouterr().err
     statistics = zip(eager.buffers(), fast.buffers(), strict=True)  # the trial batch must leave no trace in them
@@ -70,11 +72,11 @@ def traced_only(monkeypatch):
 
 def test_many_blocks_dont_share_torchs_limit_of_eight_versions(traced_only, capfd):
     nets = []
-    for how in ({}, {"compile": True}):
+    for batch_step in (train_batch, compiled_step()):
         torch.manual_seed(0)
         layers, classifier = small_resnet((1,) * 10, tuple(range(4, 14)), classes=4)  # no two units alike
-        nets.append(local_net(layers, classifier, "greedy", 11, image_shape=(3, 8, 8)))
-        losses(nets[-1], **how)
+        nets.append(local_net(layers, classifier, "greedy", 11, image_shape=(3, 8, 8), classes=4))
+        losses(nets[-1], batch_step)
     assert capfd.readouterr().err == ""
     assert same(*nets)
 
@@ -84,7 +86,7 @@ def test_what_cannot_be_traced_trains_uncompiled_and_says_why(traced_only, capfd
     for net in (eager, fallen):
         net.heads[1] = Untraceable(net.heads[1])
     expected = losses(eager)
-    got = losses(fallen, compile=True)
+    got = losses(fallen, compiled_step())
     assert torch.equal(got, expected)
     assert same(eager, fallen)  # BatchNorm's statistics too: the first block's trial left no trace
     said = capfd.readouterr().err

@@ -1,6 +1,6 @@
 """Sweeps: one notebook, executed for every cell of a grid of parameters, gives one table and one plot.
 
-A notebook hands over its numbers by `mankit.lab.results.result(accuracy=...)`.
+A notebook hands over its numbers by `mankit.execution.result(accuracy=...)`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -22,10 +23,13 @@ from jupyter_client import AsyncKernelManager
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
+from traitlets import Callable
+from traitlets.config import Config
 
-from .charts import Chart, bars, curves
-from .lab.results import read_results
-from .notebooks import tidy
+from ..charts import Chart, bars, curves
+from ..errors import at_least, first_line
+from .execute import tidy
+from .results import read_results
 
 Cell = dict[str, object]  # one cell of the grid: parameter names and values
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # jobs that share the cores slow each other down
@@ -41,8 +45,9 @@ def grid(
     """
     fixed = dict(fixed or {})
     if seeds is not None:
-        if "seed" in axes or seeds < 1:
-            raise ValueError(f"seeds={seeds}: choose 1 or more, and no axis named seed beside it")
+        at_least("seeds", seeds, 1)
+        if "seed" in axes:
+            raise ValueError(f"seeds={seeds}: give no axis named seed beside it")
         axes = {**axes, "seed": range(seeds)}
     for name, values in axes.items():
         texts = [json.dumps(value) for value in values]
@@ -121,7 +126,7 @@ def _code(nb: NotebookNode) -> list[str]:
 def _row(nb: NotebookNode, cell: Cell) -> Cell:
     results = read_results(nb)
     if not results:
-        raise ValueError("the notebook has no result: call mankit.lab.results.result(accuracy=...) in its last cell")
+        raise ValueError("the notebook has no result: call mankit.execution.result(accuracy=...) in its last cell")
     if both := sorted(set(results) & {*cell, *NOT_RESULTS}):
         raise ValueError(f"result {both[0]} has the name of a parameter or of the table's own column: rename it")
     return {**cell, **results, "duration_s": nb.metadata.papermill.duration, "error": ""}
@@ -130,57 +135,53 @@ def _row(nb: NotebookNode, cell: Cell) -> Cell:
 def _run(notebook: Path, target: Path, cell: Cell, kernels: Kernels) -> Cell:
     """Execute one cell of the grid; its row. The copy gets its name when it is complete."""
     part = target.with_suffix(".unfinished.ipynb")
-    options = {"kernel_manager_class": kernels.manager, "extra_arguments": ["--log-level=ERROR"]}
     try:
-        nb = papermill.execute_notebook(
-            str(notebook), str(part), cell, kernel_name="python3", progress_bar=False, **options
-        )
+        nb = papermill.execute_notebook(str(notebook), str(part), cell, progress_bar=False, **kernels.options)
         row = _row(nb, cell)
         tidy(part)
         os.replace(part, target)
         return row
     except PapermillExecutionError as error:
-        return {**cell, "error": f"cell {error.exec_count}: {error.ename}: {_first_line(error.evalue)}"}
+        return {**cell, "error": f"cell {error.exec_count}: {error.ename}: {first_line(error.evalue or 'no message')}"}
     except Exception as error:  # a kernel that died, no results, a full disk: the other runs go on
-        return {**cell, "error": f"{type(error).__name__}: {_first_line(error)}"}
+        return {**cell, "error": f"{type(error).__name__}: {first_line(error)}"}
 
 
-def _first_line(text: object) -> str:
-    return str(text).strip().partition("\n")[0]
+class OneThreadManager(AsyncKernelManager):
+    """Starts a kernel that has one thread for its numbers, and calls `started` with its process."""
+
+    started = Callable().tag(config=True)
+
+    async def start_kernel(self, **options: object) -> None:
+        """As AsyncKernelManager does, which names the options. An environment that says more threads wins."""
+        await super().start_kernel(**{**options, "env": {**ONE_THREAD, **os.environ}})
+        self.started(self.provisioner.process)
 
 
 class Kernels:
-    """The kernels of a sweep, each with one thread for its numbers, and all of them stopped by `stop`.
+    """The kernels of a sweep: papermill starts them with these options, and `stop` ends all of them.
 
     Ctrl-C doesn't reach a kernel, and a thread that waits for one can't be interrupted: so the kernel is ended.
     """
 
     def __init__(self) -> None:
         self._lock, self._running, self._stopped = threading.Lock(), [], False
-        started = self._started
+        config = Config(OneThreadManager={"started": lambda process: self._started(process)})  # no method: it's copied
+        self.options = {"kernel_name": "python3", "kernel_manager_class": OneThreadManager, "config": config}
+        self.options["extra_arguments"] = ["--log-level=ERROR"]
 
-        class Manager(AsyncKernelManager):
-            async def start_kernel(self, **options: object) -> None:
-                await super().start_kernel(**{**options, "env": {**ONE_THREAD, **os.environ}})
-                started(self)
-
-        self.manager = Manager  # papermill makes one of these for each notebook
-
-    def _started(self, manager: AsyncKernelManager) -> None:
+    def _started(self, process: subprocess.Popen) -> None:
         with self._lock:
-            self._running.append(manager)
-            stopped = self._stopped
-        if stopped:  # while this one was starting
-            self.stop()
+            self._running.append(process)
+            if self._stopped:  # while this one was starting
+                process.kill()
 
     def stop(self) -> None:
-        """End all kernels that still run."""
+        """End all kernels that still run, and those that start from now on."""
         with self._lock:
             self._stopped = True
-            processes = [getattr(manager.provisioner, "process", None) for manager in self._running]
-        for process in processes:
-            if process is not None and process.poll() is None:
-                process.kill()
+            for process in self._running:
+                process.kill()  # nothing happens to one that has ended
 
 
 def main_result(table: pd.DataFrame, cells: Sequence[Cell]) -> str | None:
@@ -201,9 +202,8 @@ def plot(table: pd.DataFrame, axes: Sequence[str], y: str, title: str = "") -> C
     numeric = [name for name in axes if pd.api.types.is_any_real_numeric_dtype(table[name])]
     x = max(numeric, key=lambda name: table[name].nunique() > 1, default=None)  # the first that varies
     others = [name for name in axes if name != x]
-    seed = table["seed"] if "seed" in table else pd.Series(0, table.index)
-    lines = table.assign(_line=[_name(row, others) or y for _, row in table.iterrows()], _seed=seed)
-    groups = lines.groupby("_line", sort=False)
+    names = [_name(row, others) or y for _, row in table.iterrows()]
+    groups = table.assign(_line=names, _seed=table.get("seed", 0)).groupby("_line", sort=False)
     if x is None:
         return bars({name: part[y].to_list() for name, part in groups}, y, title)
     xs = sorted(table[x].unique())

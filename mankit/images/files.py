@@ -1,10 +1,11 @@
-"""Where the images come from: drawn, from scikit-learn, from torchvision's files, or from a folder."""
+"""Images that others made: from scikit-learn, from torchvision's files, or from a folder."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from warnings import warn
 
 import numpy as np
@@ -12,24 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import glyphs
-
-SPLIT, EPOCH, GLYPHS = range(3)  # what a random stream is for: no two uses share one
-
-
-@dataclass(frozen=True)
-class Augment:
-    """A random crop after padding by `pad` pixels, then a random left-right flip: of each image by itself."""
-
-    pad: int = 0
-    mode: Literal["reflect", "constant"] = "reflect"  # constant pads with black
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.pad < 0:
-            raise ValueError(f"pad={self.pad}: choose 0 or more pixels")
-        if self.mode not in ("reflect", "constant"):
-            raise ValueError(f"mode={self.mode!r}: choose 'reflect' or 'constant'")
+from .draws import Augment, balanced_order
 
 
 class Source(NamedTuple):
@@ -50,22 +34,6 @@ class Found(NamedTuple):
     val_size: int | None = None
 
 
-def generator_for(*key: int) -> torch.Generator:
-    """A CPU generator that depends on all of the key, well mixed: near keys give unrelated numbers."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-
-
-def balanced_order(labels: Tensor, seed: int) -> Tensor:
-    """A random order of labels int64 (N,); each beginning of it has nearly the proportions of the whole."""
-    gen = generator_for(SPLIT, seed)
-    shuffled = torch.randperm(len(labels), generator=gen)
-    by_class = shuffled[labels[shuffled].argsort(stable=True)]
-    counts = torch.bincount(labels)
-    rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[by_class]]  # 0, 1, ... per class
-    when = (rank + torch.rand(len(labels), generator=gen)) / counts[labels[by_class]]
-    return by_class[when.argsort(stable=True)]
-
-
 def resize(images: Tensor, size: int | None) -> Tensor:
     """uint8 (N, 3, H, W) -> (N, 3, size, size): by area averages to shrink, else bilinear. None: as it is."""
     if size is None or tuple(images.shape[2:]) == (size, size):
@@ -75,16 +43,10 @@ def resize(images: Tensor, size: int | None) -> Tensor:
     return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 
-def _source(images: np.ndarray | Tensor, labels: np.ndarray | Tensor | list[int]) -> Source:
+def in_memory(images: np.ndarray | Tensor, labels: np.ndarray | Tensor | list[int]) -> Source:
+    """Images uint8 (N, 3, H, W) and labels that are at hand."""
     images = torch.as_tensor(images)
     return Source(torch.as_tensor(labels, dtype=torch.int64), lambda rows: images[rows])
-
-
-def _glyphs(*, seed: int, sizes: tuple[int | None, ...], **_) -> Found:
-    counts = [usual if n is None else n for n, usual in zip(sizes, (4000, 1000, 2000), strict=True)]
-    drawn = [glyphs.draw_glyphs(n, generator_for(GLYPHS, seed, part)) for part, n in enumerate(counts)]
-    train, val, test = (_source(*images_and_labels) for images_and_labels in drawn)
-    return Found(train, test, glyphs.CLASSES, val=val)
 
 
 def _digits(**_) -> Found:
@@ -94,7 +56,7 @@ def _digits(**_) -> Found:
     grey = torch.from_numpy(digits.images).float().mul(255 / 16).round().to(torch.uint8)
     images, labels = resize(grey[:, None].expand(-1, 3, -1, -1), 16), torch.from_numpy(digits.target)
     order = balanced_order(labels, 0)  # fixed: the test set never depends on the seed
-    train, test = (_source(images[rows], labels[rows]) for rows in (order[500:], order[:500]))
+    train, test = (in_memory(images[rows], labels[rows]) for rows in (order[500:], order[:500]))
     return Found(train, test, tuple("0123456789"), val_size=297)
 
 
@@ -104,7 +66,7 @@ def _cifar10(*, root: Path, download: bool, **_) -> Found:
     listed = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
     files = {f"{CIFAR10.base_folder}/{file}": md5 for file, md5 in listed}
     sets = _open("cifar10", files, lambda part: CIFAR10(root, part == "train", download=download), root, download)
-    train, test = (_source(np.ascontiguousarray(s.data.transpose(0, 3, 1, 2)), s.targets) for s in sets)
+    train, test = (in_memory(np.ascontiguousarray(s.data.transpose(0, 3, 1, 2)), s.targets) for s in sets)
     return Found(train, test, tuple(sets[0].classes), Augment(4, "reflect", flip=True))
 
 
@@ -113,7 +75,7 @@ def _svhn(*, root: Path, download: bool, **_) -> Found:
 
     files = {file: md5 for _, file, md5 in (SVHN.split_list["train"], SVHN.split_list["test"])}
     sets = _open("svhn", files, lambda part: SVHN(root, part, download=download), root, download)
-    train, test = (_source(s.data, s.labels) for s in sets)
+    train, test = (in_memory(s.data, s.labels) for s in sets)
     return Found(train, test, tuple("0123456789"), Augment(2, "constant"))  # no flip: digits have no mirror
 
 
@@ -122,7 +84,7 @@ def _stl10(*, root: Path, download: bool, **_) -> Found:
 
     files = {f"{STL10.base_folder}/{file}": md5 for file, md5 in STL10.train_list + STL10.test_list}
     sets = _open("stl10", files, lambda part: STL10(root, part, download=download), root, download)
-    train, test = (_source(s.data, s.labels) for s in sets)
+    train, test = (in_memory(s.data, s.labels) for s in sets)
     classes = "airplane bird car cat deer dog horse monkey ship truck"
     return Found(train, test, tuple(classes.split()), Augment(4, "constant", flip=True))
 
@@ -135,48 +97,40 @@ def _open(name: str, files: dict[str, str], make: Callable, root: Path, download
         return make("train"), make("test")
     except (RuntimeError, OSError, HTTPException) as problem:
         faults = [f"{what}: {', '.join(which)}" for what, which in _faults(root, files).items() if which]
-        raise ValueError(
-            f"{name} can't be read from {root.absolute()}: {'; '.join(faults) or problem}. Point root= "
-            f"or MANKIT_DATA to a folder that has it, or fetch it: load({name!r}, download=True) or "
-            f"`mankit train --data {name} --download`" + (f" (tried just now: {problem})" if download else "")
-        ) from problem
+        what = f"{name} can't be read from {root.absolute()}: {'; '.join(faults) or problem}"
+        cure = f"or fetch it: load({name!r}, download=True) or `mankit train --data {name} --download`"
+        tried = f" (tried just now: {problem})" if download else ""
+        raise ValueError(f"{what}. Point root= or MANKIT_DATA to a folder that has it, {cure}{tried}") from problem
 
 
 def _faults(root: Path, files: dict[str, str]) -> dict[str, list[str]]:
     from torchvision.datasets.utils import check_integrity
 
-    missing = [file for file in files if not (root / file).is_file()]
-    damaged = [
-        f"{file} ({(root / file).stat().st_size:,} bytes)"
-        for file, md5 in files.items()
-        if file not in missing and not check_integrity(root / file, md5)
-    ]
-    return {"missing": missing, "damaged or cut short (wrong checksum)": damaged}
+    there = {file: md5 for file, md5 in files.items() if (root / file).is_file()}
+    damaged = [file for file, md5 in there.items() if not check_integrity(root / file, md5)]
+    sized = [f"{file} ({(root / file).stat().st_size:,} bytes)" for file in damaged]
+    return {"missing": [file for file in files if file not in there], "damaged or cut short (wrong checksum)": sized}
 
 
 def _folder(*, root: Path, size: int | None, **_) -> Found:
     from torchvision.datasets import ImageFolder
 
-    there = [part for part in ("train", "val", "test") if (root / part).is_dir()]
+    where, there = f"folder {root.absolute()}", [part for part in ("train", "val", "test") if (root / part).is_dir()]
     if "train" not in there or len(there) == 1:
-        raise ValueError(
-            f"folder {root.absolute()} has {there or 'no train/, val/ or test/'}: give "
-            "train/<class>/*.jpg, and the same in test/ or val/ (by root= or folder:PATH)"
-        )
+        cure = "give train/<class>/*.jpg, and the same in test/ or val/ (by root= or folder:PATH)"
+        raise ValueError(f"{where} has {there or 'no train/, val/ or test/'}: {cure}")
     try:
         sets = {part: ImageFolder(str(root / part)) for part in there}
     except OSError as problem:  # a class without an image, or no class at all
-        raise ValueError(f"folder {root.absolute()}: {problem}") from problem
+        raise ValueError(f"{where}: {problem}") from problem
     classes = sets["train"].classes
     for part in there:
         if odd := set(sets[part].classes) ^ set(classes):
-            raise ValueError(
-                f"folder {root.absolute()}: {sorted(odd)} not in both train/ and {part}/; add or remove these classes"
-            )
-    source = {part: _files(s.samples, size or 64) for part, s in sets.items()}
-    val = source.get("val") if "test" in there else None
+            raise ValueError(f"{where}: {sorted(odd)} not in both train/ and {part}/; add or remove these classes")
+    found = {part: _files(s.samples, size or 64) for part, s in sets.items()}
+    val = found.get("val") if "test" in there else None
     augment = Augment((size or 64) // 8, "reflect", flip=True)
-    return Found(source["train"], source.get("test") or source["val"], tuple(classes), augment, val)
+    return Found(found["train"], found.get("test") or found["val"], tuple(classes), augment, val)
 
 
 def _files(samples: list[tuple[str, int]], size: int) -> Source:
@@ -205,8 +159,7 @@ def _read_image(path: str, size: int) -> Tensor:
     return torch.from_numpy(np.array(ImageOps.fit(image, (size, size), how))).permute(2, 0, 1)
 
 
-DATASETS: dict[str, Callable[..., Found]] = {
-    "glyphs": _glyphs,
+FILES: dict[str, Callable[..., Found]] = {
     "digits": _digits,
     "cifar10": _cifar10,
     "svhn": _svhn,

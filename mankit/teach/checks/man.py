@@ -1,5 +1,7 @@
 """Checks of lesson 4: MAN's moving average, its look-ahead, and its local step."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 

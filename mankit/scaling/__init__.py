@@ -1,0 +1,1 @@
+"""How a training step is executed: compiled, or with less memory. The rules and the atom know nothing of it."""
