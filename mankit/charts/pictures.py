@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mankit.charts.looks import INK
-from mankit.charts.record import WIDTH, Axis, Box, Chart, Mark, Picture, Plot, Stroke, Text
+from mankit.charts.record import Axis, Box, Chart, Mark, Picture, Plot, Stroke, Text
 from mankit.errors import at_least
 
 TINTS = ("#CFE8F7", "#FBE3B0", "#C5E8DC", "#F2D6E6", "#DDDDDD", "#F6CFB5")  # the palette, pale behind text
@@ -126,7 +126,7 @@ def image_grid(
         raise ValueError(f"{len(titles)} titles for {count} images: give one for each image")
     at_least("columns", columns, 1)
     columns, gap = min(columns, count), max(1, round(wide / 12))
-    zoom = min((WIDTH - 40) / (columns * (wide + gap)), 128 / wide)  # screen pixels per image pixel
+    zoom = min((Chart.width - 40) / (columns * (wide + gap)), 128 / wide)  # screen pixels per image pixel
     head = max(gap, round(20 / zoom)) if titles is not None else gap  # room for a title
     rows = -(-count // columns)
     sheet = np.full((rows * (high + head), columns * (wide + gap), 3), 255, np.uint8)

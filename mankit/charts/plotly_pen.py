@@ -33,6 +33,8 @@ ARROW = dict(axref="x", ayref="y", arrowhead=2, arrowwidth=1.5, arrowcolor=INK, 
 PAPER = dict(plot_bgcolor="white", paper_bgcolor="white")
 TEMPLATE = dict(layout=dict(xaxis=FRAME, yaxis=FRAME, annotationdefaults=ARROW, **PAPER))  # plotly's own adds 6 kB
 
+NOTHING = dict(type="scatter", x=[0], y=[0], mode="markers", marker=dict(opacity=0), hoverinfo="skip")  # for axes
+
 
 def figure(chart: Chart, kind: type[Figure] | None = None) -> Figure:
     """The chart as a plotly Figure, or another `kind` of one; lines that aren't shown are in it, hidden."""
@@ -47,37 +49,36 @@ def spec(chart: Chart, hidden: bool = False) -> dict[str, Any]:
     Floats have 5 significant digits; a NaN is None. hidden: also the lines that aren't shown, as hidden traces.
     """
     left, right, top, bottom = chart.margins()
-    data, legend = [], chart.lines()
-    layout = dict(
-        template=TEMPLATE,
-        title=dict(text=_text("\n".join(textwrap.wrap(chart.title, 80))), x=0, xref="paper", font=dict(size=17)),
-        font=dict(size=chart.font, color=INK),
-        height=chart.height,
-        margin=dict(l=left, r=right, t=top, b=bottom),
-        legend=dict(itemwidth=44, **({"title": dict(text=chart.legend)} if chart.legend else {})),
-        meta=dict(alt=chart.words),
-        **({"width": chart.width} if chart.width != Chart.width else {}),
-        **({"showlegend": True, "hovermode": "closest"} if legend else {}),
-    )
-    notes, shapes = [], []
+    data, notes, shapes, axes, legend = [], [], [], {}, chart.lines()
     for i, (plot, domain) in enumerate(chart.placed()):
         n = str(i + 1) if i else ""
         place = dict(xaxis=f"x{n}", yaxis=f"y{n}") if len(chart.plots) > 1 else {}
         traces = [trace for mark in plot.marks if (trace := _trace(mark, domain, legend, hidden))]
-        data += [{**trace, **place} for trace in traces or [dict(NOTHING)]]
-        for xy, axis in (("x", plot.x), ("y", plot.y)):
-            where = dict(anchor=f"{'yx'[xy == 'y']}{n}", domain=domain[xy == "y" :: 2]) if place else {}
-            layout[f"{xy}axis{n}"] = {**_axis(axis), **where}
+        data += [{**trace, **place} for trace in traces or [NOTHING]]
+        axes[f"xaxis{n}"] = _axis(plot.x) | (dict(anchor=f"y{n}", domain=domain[::2]) if place else {})
+        axes[f"yaxis{n}"] = _axis(plot.y) | (dict(anchor=f"x{n}", domain=domain[1::2]) if place else {})
         if any(str(name).isdigit() for bars in plot.of(Bars) for name in bars.names):
-            layout[f"xaxis{n}"].update(type="category", autotypenumbers="strict")  # "1" is a name
+            axes[f"xaxis{n}"].update(type="category", autotypenumbers="strict")  # "1" is a name
         notes += [{**_note(mark, plot), **_refs(n, mark)} for mark in plot.marks if _is_note(mark)]
         shapes += [{**_shape(mark), **_refs(n)} for mark in plot.of(Box, Stroke) if not _is_note(mark)]
         if plot.title:
-            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper")
-            head = dict(xanchor="center", yanchor="bottom", showarrow=False, font=dict(size=chart.font + 1))
-            notes.append(dict(text=_text(plot.title), **at, **head))
-    found = {"annotations": notes, "shapes": shapes}
-    return plain({"data": data, "layout": {**layout, **{name: part for name, part in found.items() if part}}})
+            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", yanchor="bottom")
+            notes.append(dict(text=_text(plot.title), **at, showarrow=False, font=dict(size=chart.font + 1)))
+    layout = _some(
+        template=TEMPLATE,
+        title=dict(text=_text("\n".join(textwrap.wrap(chart.title, 80))), x=0, xref="paper", font=dict(size=17)),
+        font=dict(size=chart.font, color=INK),
+        width=chart.width if chart.width != Chart.width else None,  # the page's own, but for wide ones
+        height=chart.height,
+        margin=dict(l=left, r=right, t=top, b=bottom),
+        legend=_some(itemwidth=44, title=dict(text=chart.legend) if chart.legend else None),
+        meta=dict(alt=chart.words),
+        showlegend=True if legend else None,
+        hovermode="closest" if legend else None,
+        annotations=notes or None,
+        shapes=shapes or None,
+    )
+    return plain({"data": data, "layout": layout | axes})
 
 
 def plain(value: Any) -> Any:
@@ -93,9 +94,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-NOTHING = dict(  # axes need a trace
-    type="scatter", x=[0], y=[0], mode="markers", marker=dict(opacity=0), hoverinfo="skip"
-)
+def _some(**parts: Any) -> dict[str, Any]:
+    """The parts that are there: None is left to plotly."""
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _text(text: str) -> str:
@@ -124,59 +125,64 @@ def _trace(mark: Any, domain: tuple, legend: list[Line], hidden: bool) -> dict[s
 
 def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
     look, color = line.look, paint(line.look.color)
-    trace = dict(type="scatter", x=line.xs, y=line.ys)
-    trace["mode"] = "+".join(["lines"] * bool(look.dash) + ["markers"] * bool(look.symbol))
-    if look.dash:
-        trace["line"] = dict(color=color, dash=look.dash, width=line.width)
-    if look.symbol:
-        trace["marker"] = dict(symbol=look.symbol, size=line.size)
-        trace["marker"].update(maxdisplayed=16) if look.dash else trace["marker"].update(color=color)
+    mode = "+".join(["lines"] * bool(look.dash) + ["markers"] * bool(look.symbol))
+    many = dict(maxdisplayed=16) if look.dash else dict(color=color)
+    marker = dict(symbol=look.symbol, size=line.size, **many) if look.symbol else None
+    whiskers = None
     if line.low is not None and (np.asarray(line.high) > np.asarray(line.low)).any():
-        up, down = np.subtract(line.high, line.ys), np.subtract(line.ys, line.low)
-        trace["error_y"] = dict(array=up, arrayminus=down, color=color, thickness=1.5, width=4)
-    if line.name:
-        trace["name"] = _text(line.name)
-    if not line.shown:
-        trace["visible"] = False
-    if legend and line not in legend:
-        trace.update(showlegend=False, **({"legendgroup": line.name} if line.name else {}))
-    if line.hover is None:
-        return {**trace, "hoverinfo": "skip"}
-    return {**trace, "hovertemplate": f"{line.hover[0]} %{{x}}: %{{y:.4g}}{line.hover[1]}"}
+        edges = dict(array=np.subtract(line.high, line.ys), arrayminus=np.subtract(line.ys, line.low))
+        whiskers = dict(**edges, color=color, thickness=1.5, width=4)
+    known = line in legend
+    return _some(
+        type="scatter",
+        x=line.xs,
+        y=line.ys,
+        mode=mode,
+        line=dict(color=color, dash=look.dash, width=line.width) if look.dash else None,
+        marker=marker,
+        error_y=whiskers,
+        name=_text(line.name) if line.name else None,
+        visible=None if line.shown else False,
+        showlegend=None if known else False,
+        legendgroup=line.name if line.name and not known else None,  # one click hides lines of one name
+        hoverinfo=None if line.hover else "skip",
+        hovertemplate=f"{line.hover[0]} %{{x}}: %{{y:.4g}}{line.hover[1]}" if line.hover else None,
+    )
 
 
 def _heat(heat: Heat, domain: tuple) -> dict[str, Any]:
-    z = np.asarray(heat.z, dtype=float)
-    cells = dict(z=z, x=range(1, z.shape[1] + 1), y=range(1, z.shape[0] + 1), xgap=1, ygap=1)
-    colors = dict(zmin=heat.low, zmax=heat.high, colorscale=[[i / 9, color] for i, color in enumerate(SCALE)])
-    bar = dict(title=dict(text=_text(heat.scale), side="right"), thickness=14)
-    bar.update(x=domain[2] + 0.02, y=(domain[1] + domain[3]) / 2, len=domain[3] - domain[1])
-    trace = dict(
-        type="heatmap", **cells, **colors, showscale=bool(heat.scale), **({"colorbar": bar} if heat.scale else {})
+    z, (rows, columns) = np.asarray(heat.z, dtype=float), heat.hover
+    bar = dict(x=domain[2] + 0.02, y=(domain[1] + domain[3]) / 2, len=domain[3] - domain[1], thickness=14)
+    return _some(
+        type="heatmap",
+        z=z,
+        x=range(1, z.shape[1] + 1),
+        y=range(1, z.shape[0] + 1),
+        xgap=1,
+        ygap=1,
+        zmin=0,
+        zmax=1,
+        colorscale=[[i / 9, color] for i, color in enumerate(SCALE)],
+        showscale=bool(heat.scale),
+        colorbar=dict(title=dict(text=_text(heat.scale), side="right"), **bar) if heat.scale else None,
+        text=heat.texts,
+        texttemplate=None if heat.texts is None else "%{text}",
+        textfont=None if heat.texts is None else dict(size=heat.size),
+        hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}: %{{z:.3f}}<extra>{_text(heat.name)}</extra>",
     )
-    if heat.texts is not None:
-        trace.update(text=heat.texts, texttemplate="%{text}", textfont=dict(size=heat.size))
-    rows, columns = heat.hover
-    return {**trace, "hovertemplate": f"{rows} %{{y}}, {columns} %{{x}}: %{{z:.3f}}<extra>{_text(heat.name)}</extra>"}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if axis.title:
-        found["title"] = dict(text=_text(axis.title))
-    if axis.range is not None:
-        found["range"] = np.log10(axis.range) if axis.log else axis.range
-    if axis.ticks is not None:
-        found["tickvals"] = axis.ticks
-    if axis.labels is not None:
-        found["ticktext"] = [_text(label) for label in axis.labels]
-    if axis.log:
-        found["type"] = "log"
-    if not axis.shown:
-        found.update(visible=False, **({"fixedrange": True} if axis.range is not None else {}))
-    elif not axis.grid:
-        found["showgrid"] = False
-    return found
+    return _some(
+        title=dict(text=_text(axis.title)) if axis.title else None,
+        range=np.log10(axis.range) if axis.log and axis.range is not None else axis.range,
+        tickvals=axis.ticks,
+        ticktext=None if axis.labels is None else [_text(label) for label in axis.labels],
+        type="log" if axis.log else None,
+        visible=None if axis.shown else False,
+        fixedrange=None if axis.shown or axis.range is None else True,
+        showgrid=None if axis.grid else False,
+    )
 
 
 def _is_note(mark: Any) -> bool:
@@ -194,24 +200,25 @@ def _note(mark: Text | Stroke, plot: Plot) -> dict[str, Any]:
         return np.log10(value) if axis.log else value  # so plotly wants the places of notes, not those of shapes
 
     if isinstance(mark, Stroke):
+        color = None if mark.color == INK else paint(mark.color)
         ends = dict(x=on(plot.x, mark.x1), y=on(plot.y, mark.y1), ax=on(plot.x, mark.x0), ay=on(plot.y, mark.y0))
-        return ends if mark.color == INK else dict(ends, arrowcolor=paint(mark.color))
-    note = dict(x=on(plot.x, mark.x), y=on(plot.y, mark.y), text=_text(mark.text), showarrow=False)
-    if mark.size or mark.color:
-        found = {"size": mark.size, "color": mark.color and paint(mark.color)}
-        note["font"] = {name: value for name, value in found.items() if value}
-    if mark.at != "center":
-        note.update({"xanchor": "left"} if mark.at == "left" else {"yanchor": "bottom"})
-    if mark.lift:
-        note["yshift"] = mark.lift
-    if mark.angle:
-        note["textangle"] = -mark.angle
-    return note
+        return _some(**ends, arrowcolor=color)
+    return _some(
+        x=on(plot.x, mark.x),
+        y=on(plot.y, mark.y),
+        text=_text(mark.text),
+        showarrow=False,
+        font=_some(size=mark.size, color=mark.color and paint(mark.color)) or None,
+        xanchor="left" if mark.at == "left" else None,
+        yanchor="bottom" if mark.at == "above" else None,
+        yshift=mark.lift or None,
+        textangle=-mark.angle or None,
+    )
 
 
 def _shape(mark: Box | Stroke) -> dict[str, Any]:
     ends = dict(x0=mark.x0, x1=mark.x1, y0=mark.y0, y1=mark.y1)
-    line = dict(color=paint(mark.color), width=mark.width, **({"dash": mark.dash} if mark.dash != "solid" else {}))
+    dash = None if mark.dash == "solid" else mark.dash
     if isinstance(mark, Box):
-        return dict(type="rect", **ends, fillcolor=paint(mark.fill), line=line)
-    return dict(type="line", **ends, line=line)
+        return dict(type="rect", **ends, fillcolor=paint(mark.fill), line=_some(color=INK, width=1, dash=dash))
+    return dict(type="line", **ends, line=_some(color=paint(mark.color), width=mark.width, dash=dash))

@@ -9,7 +9,7 @@ import numpy as np
 
 from mankit.charts import words as say
 from mankit.charts.looks import Look, looks
-from mankit.charts.record import WIDTH, Axis, Bars, Chart, Heat, Line, Plot, Stroke, Text
+from mankit.charts.record import Axis, Bars, Chart, Heat, Line, Plot, Stroke, Text
 
 Stats = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, minimum, maximum over the seeds
 
@@ -46,12 +46,9 @@ def curves(
             raise ValueError(f"{name!r} isn't a pair: give name: (xs, ys)")
     stats = _stats({name: ys for name, (_, ys) in series.items()})
     points = {name: (_table(name, series[name][0], (1,), "a list of xs"), s) for name, s in stats.items()}
-    for name, (xs, (mean, low, _)) in points.items():
+    for name, (xs, (mean, _, _)) in points.items():
         if xs.shape != mean.shape:
             raise ValueError(f"{name!r} has {xs.size} xs but {mean.size} ys: give one y for each x")
-        if log_y and (low <= 0).any():
-            least = f"{name!r} has a value of {np.nanmin(low):g}"
-            raise ValueError(f"{least}: a log axis needs values above 0; use log_y=False")
     return _lines(points, (xlabel, xlabel, ylabel), title, log_y)
 
 
@@ -93,7 +90,7 @@ def cka_heatmaps(
     """
     tables = {name: _matrix(name, m) for name, m in _named(matrices).items()}
     count, gap, several, plots = len(tables), 0.05, len(tables) > 1, []
-    wide = (WIDTH - 70 - 95) * (1 - gap * (count - 1)) / count  # a plot, in pixels
+    wide = (Chart.width - 70 - 95) * (1 - gap * (count - 1)) / count  # a plot, in pixels
     high = min(wide * (1.15 if several else 0.75), 420)
     for name, z in tables.items():
         cell = min(wide / z.shape[1], high / z.shape[0] * 1.8)
@@ -182,7 +179,7 @@ def _lines(
 
 def _log(title: str, values: np.ndarray) -> Axis:
     """A log axis with powers of ten for its ticks, and their multiples where there are few."""
-    low, high = _range(np.log10(values))
+    low, high = _range(np.log10(values[values > 0]))
     steps = range(1, 10) if high - low < 1 else (1, 2, 5) if high - low < 2.5 else (1,)
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     places = [float(f"{step}e{power}") for power in powers for step in steps]

@@ -17,7 +17,7 @@ from matplotlib.style import context
 from matplotlib.ticker import AutoLocator, NullLocator
 from PIL import Image
 
-from mankit.charts.looks import INK, SCALE, paint
+from mankit.charts.looks import FILLED, INK, SCALE, paint
 from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Mark, Picture, Plot, Stroke, Text
 
 PT = 0.72  # points per pixel: the matplotlib figure has 100 pixels an inch
@@ -30,17 +30,7 @@ DASHES = {
     "dashdot": (0, (5, 2, 1, 2)),
     "longdashdot": (0, (8, 2, 1, 2)),
 }
-SYMBOLS = {
-    "": "none",
-    "circle": "o",
-    "square": "s",
-    "diamond": "D",
-    "star": "*",
-    "cross": "P",
-    "x": "X",
-    "triangle-up": "^",
-    "triangle-down": "v",
-}  # each also with -open
+SYMBOLS = {"": "none", **dict(zip(FILLED, "osD*PX^v", strict=True))}  # each also with -open
 
 
 def png(chart: Chart, scale: float = 1.0) -> bytes:
@@ -126,8 +116,8 @@ def _draw(ax: Axes, mark: Mark, font: float) -> None:
         case Picture():
             ax.imshow(mark.pixels, interpolation="nearest")
         case Box():
-            colors = dict(facecolor=paint(mark.fill), edgecolor=paint(mark.color))
-            dash = dict(linewidth=mark.width * PT, linestyle=DASHES[mark.dash], clip_on=False, zorder=3)
+            colors = dict(facecolor=paint(mark.fill), edgecolor=INK)
+            dash = dict(linewidth=PT, linestyle=DASHES[mark.dash], clip_on=False, zorder=3)
             ax.add_artist(Rectangle((mark.x0, mark.y0), mark.x1 - mark.x0, mark.y1 - mark.y0, **colors, **dash))
         case Stroke():
             _stroke(ax, mark)
@@ -171,7 +161,7 @@ def _line(ax: Axes, line: Line) -> None:
 def _heat(ax: Axes, heat: Heat, font: float) -> None:
     z, cmap = np.asarray(heat.z, dtype=float), LinearSegmentedColormap.from_list("scale", SCALE)
     edges = [np.arange(size + 1) + 0.5 for size in z.shape]
-    mesh = ax.pcolormesh(edges[1], edges[0], z, cmap=cmap, vmin=heat.low, vmax=heat.high)
+    mesh = ax.pcolormesh(edges[1], edges[0], z, cmap=cmap, vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(z if heat.texts is not None else np.zeros((0, 0))):
         dark = not np.isnan(value) and np.dot(cmap(mesh.norm(value))[:3], (0.3, 0.59, 0.11)) < 0.5
         style = dict(ha="center", va="center", color="white" if dark else INK, size=heat.size * PT)

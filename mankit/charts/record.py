@@ -18,7 +18,6 @@ from mankit.charts.looks import DASHES, INK, Look, paint
 from mankit.errors import at_least, choose
 
 Numbers = Sequence[float] | np.ndarray
-WIDTH = 700  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +38,6 @@ class Line:
     hover: tuple[str, str] | None = None
     shown: bool = True
 
-    def __post_init__(self) -> None:
-        for values in (self.ys, self.low, self.high):
-            if values is not None and np.shape(values) != (len(self.xs),):
-                raise ValueError(f"line {self.name!r}: {np.size(values)} ys for {len(self.xs)} xs: give one for each")
-
 
 @dataclass(frozen=True, eq=False)
 class Bars:
@@ -53,15 +47,10 @@ class Bars:
     heights: Numbers
     looks: Sequence[Look]
 
-    def __post_init__(self) -> None:
-        if not len(self.names) == len(self.heights) == len(self.looks):
-            counts = f"{len(self.heights)} heights and {len(self.looks)} looks for {len(self.names)} names"
-            raise ValueError(f"bars: {counts}: give one for each")
-
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """A matrix (rows from the bottom up, columns) in colours from `low` to `high`; cells are counted from 1.
+    """A matrix (rows from the bottom up, columns) in colours from 0 to 1; cells are counted from 1.
 
     texts: what stands in each cell. scale: the title of its colour scale; '': none. hover: what rows and columns are.
     """
@@ -72,12 +61,6 @@ class Heat:
     size: int = 12
     scale: str = ""
     hover: tuple[str, str] = ("row", "column")
-    low: float = 0
-    high: float = 1
-
-    def __post_init__(self) -> None:
-        if np.ndim(self.z) != 2:
-            raise ValueError(f"heat map of shape {np.shape(self.z)}: give rows and columns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +68,6 @@ class Picture:
     """An image (height, width, 3) of uint8: its pixels are at x = 0, 1, ..., and at y = 0, 1, ... downwards."""
 
     pixels: np.ndarray
-
-    def __post_init__(self) -> None:
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
-            raise ValueError(f"pixels are {self.pixels.dtype} {self.pixels.shape}: give uint8 (height, width, 3)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,16 +80,11 @@ class Box:
     y1: float
     fill: str = "white"
     dash: str = "solid"
-    color: str = INK
-    width: float = 1
-
-    def __post_init__(self) -> None:
-        paint(self.fill), paint(self.color), choose("dash", self.dash, DASHES)
 
 
 @dataclass(frozen=True, eq=False)
 class Stroke:
-    """A straight line from (x0, y0) to (x1, y1), or an arrow, which is solid and of one width."""
+    """A straight line from (x0, y0) to (x1, y1), or an arrow, which is solid and 1.5 wide."""
 
     x0: float
     y0: float
@@ -120,11 +94,6 @@ class Stroke:
     width: float = 2
     dash: str = "solid"
     arrow: bool = False
-
-    def __post_init__(self) -> None:
-        paint(self.color), choose("dash", self.dash, DASHES)
-        if self.arrow and self.dash != "solid":
-            raise ValueError(f"dash={self.dash!r} of an arrow: arrows are solid; draw a stroke, and a short arrow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +112,35 @@ class Text:
     lift: float = 0
     angle: float = 0
 
-    def __post_init__(self) -> None:
-        paint(self.color or INK), choose("at", self.at, ("center", "left", "above"))
-
 
 Mark = Line | Bars | Heat | Picture | Box | Stroke | Text
+
+
+def check(mark: Mark) -> None:
+    """Raise ValueError for a mark that a pen couldn't draw."""
+    match mark:
+        case Line():
+            for values in (mark.ys, mark.low, mark.high):
+                if values is not None and np.shape(values) != (len(mark.xs),):
+                    raise ValueError(f"{mark.name!r} has {len(mark.xs)} xs but {np.size(values)} ys: give as many")
+        case Bars(names, heights, looks):
+            if not len(names) == len(heights) == len(looks):
+                counts = f"{len(names)} names, {len(heights)} heights and {len(looks)} looks"
+                raise ValueError(f"bars with {counts}: give as many")
+        case Heat(z):
+            if np.ndim(z) != 2:
+                raise ValueError(f"heat map of shape {np.shape(z)}: give rows and columns")
+        case Picture(pixels):
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+                raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}: give uint8 (height, width, 3)")
+        case Box() | Stroke():
+            paint(mark.fill if isinstance(mark, Box) else mark.color)
+            choose("dash", mark.dash, ("solid",) if isinstance(mark, Stroke) and mark.arrow else DASHES)
+        case Text():
+            paint(mark.color or INK), choose("at", mark.at, ("center", "left", "above"))
+        case _:
+            kinds = ", ".join(kind.__name__ for kind in Mark.__args__)
+            raise ValueError(f"can't draw {str(mark)[:60]!r}: a mark is one of {kinds}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,14 +173,12 @@ class Plot:
 
     def __post_init__(self) -> None:
         for mark in self.marks:
-            if not isinstance(mark, Mark):
-                kinds = ", ".join(kind.__name__ for kind in Mark.__args__)
-                raise ValueError(f"can't draw {str(mark)[:60]!r}: a mark is one of {kinds}")
+            check(mark)
         if len(self.of(Bars)) > 1:
             raise ValueError("a plot has one set of bars: give all of them at once, or another plot")
-        for values in (line.ys for line in self.of(Line) if self.y.log):
-            if (np.asarray(values, dtype=float) <= 0).any():
-                raise ValueError(f"a value of {np.nanmin(values):g}: a log axis needs values above 0; use log=False")
+        least = np.nanmin([1.0, *(y for line in self.of(Line) for y in (line.ys if line.low is None else line.low))])
+        if self.y.log and least <= 0:
+            raise ValueError(f"a value of {least:g}: a log axis needs values above 0; use log=False")
 
     def of(self, *kinds: type) -> list[Any]:
         """The marks of these kinds, in order."""
@@ -206,7 +197,7 @@ class Chart:
     words: str
     title: str = ""
     columns: int = 1
-    width: int = WIDTH
+    width: int = 700
     height: int = 400
     margin: tuple[int, int, int, int] | None = None
     gaps: tuple[float, float] = (0.05, 0.1)
@@ -217,8 +208,7 @@ class Chart:
         if not self.words:
             raise ValueError("the chart has no summary in words: give words='...' that say what the data show")
         at_least("columns", self.columns, 1)
-        if not self.plots:
-            raise ValueError("plots is empty: give at least one Plot")
+        at_least("plots", len(self.plots), 1, "give at least one Plot")
 
     def but(self, **changes: Any) -> Chart:
         """A copy with some fields changed, and with x... and y... those of every axis: but(title="", yrange=(0, 1))."""
@@ -227,8 +217,7 @@ class Chart:
         for name in set(changes) - mine:
             choose("field", name, [*mine, *(axis + field.name for axis in axes for field in fields(Axis))])
             axes[name[0]][name[1:]] = changes.pop(name)
-        x, y = axes.values()
-        plots = [replace(plot, x=replace(plot.x, **x), y=replace(plot.y, **y)) for plot in self.plots]
+        plots = [replace(p, x=replace(p.x, **axes["x"]), y=replace(p.y, **axes["y"])) for p in self.plots]
         return replace(self, **{"plots": plots, **changes})
 
     def placed(self) -> Iterator[tuple[Plot, tuple[float, float, float, float]]]:
@@ -242,10 +231,8 @@ class Chart:
 
     def lines(self) -> list[Line]:
         """The lines that stand in the legend: the first of each name."""
-        named: dict[str, Line] = {}
-        for line in (line for plot in self.plots for line in plot.of(Line) if line.name and line.shown):
-            named.setdefault(line.name, line)
-        return list(named.values())
+        lines = [line for plot in self.plots for line in plot.of(Line) if line.name and line.shown]
+        return [line for i, line in enumerate(lines) if line.name not in {other.name for other in lines[:i]}]
 
     def margins(self) -> tuple[int, int, int, int]:
         """Left, right, top, bottom, with room for tick labels and the legend."""
