@@ -22,13 +22,12 @@ import papermill
 from jupyter_client import AsyncKernelManager
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
-from plotly.graph_objects import Figure
 from tqdm import tqdm
 from traitlets import Callable
 from traitlets.config import Config
 
+from ..charts import Chart, bars, curves
 from ..errors import at_least, first_line
-from ..lab.plots import bars, curves
 from .execute import tidy
 from .results import read_results
 
@@ -174,7 +173,7 @@ def main_result(table: pd.DataFrame, cells: Sequence[Cell]) -> str | None:
     return "accuracy" if "accuracy" in numbers else next(iter(numbers), None)
 
 
-def plot(table: pd.DataFrame, axes: Sequence[str], y: str, title: str = "") -> Figure:
+def plot(table: pd.DataFrame, axes: Sequence[str], y: str, title: str = "") -> Chart:
     """A result (the column y) against the first axis that has numbers, a line for each value of the other axes.
 
     Seeds show as mean, minimum and maximum; a point where one of them failed is a gap. Without an axis of
