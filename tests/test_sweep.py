@@ -212,6 +212,18 @@ def test_ctrl_c_keeps_what_is_finished_ends_the_kernels_and_goes_on(mankit, tmp_
     assert list(read(csv)["accuracy"]) == [10.9, 20.9, 30.9]
 
 
+def test_kernels_that_are_just_starting_are_ended_too(monkeypatch, tmp_path):
+    def stopped(jobs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mankit.execution.sweep.as_completed", stopped)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(notebook_with(tmp_path, "import time\ntime.sleep(600)"), grid({"K": [1, 2, 3]}), tmp_path, jobs=2)
+    assert time.monotonic() - began < 60
+    assert not (tmp_path / "small.csv").exists() and not (tmp_path / "small-K1.ipynb").exists()
+
+
 def test_this_projects_own_notebook_can_be_swept(mankit, tmp_path, request):
     notebook = request.config.rootpath / "notebooks" / "reproduce" / "sweep.ipynb"
     quick = ("-p", "epochs", 1, "-p", "train_size", 200, "-p", "device", "cpu")

@@ -45,7 +45,7 @@ def sweep(
         raise KeyboardInterrupt(f"stopped; finished runs are kept in {out}, and the same command goes on") from None
     print(table_file)
     if shown := y or library.main_result(table, cells):
-        from ..lab.static import png
+        from ..charts import png
 
         figure = library.plot(table, list(axes), shown, f"{notebook.stem}: {shown} by {' and '.join(axes)}")
         table_file.with_suffix(".png").write_bytes(png(figure, scale=2))
