@@ -14,10 +14,10 @@ import pytest
 from test_session import BP, DGL, MAN, last, until
 
 from mankit import lab
-from mankit.lab import controls, views
+from mankit.charts import bundle
+from mankit.lab import controls, figure
 from mankit.lab.controls import Controls, command, cut_strip, folded, parameters
 from mankit.lab.panel import Panel, Still, is_live
-from mankit.lab.style import bundle
 from mankit.rules import RULES
 from mankit.studies import LAB, Run, block_table
 
@@ -91,13 +91,13 @@ def test_other_tools_leave_an_ordinary_figure_and_its_words(tmp_path, monkeypatc
 # --- the figure ---
 
 
-@pytest.mark.parametrize("kind", [go.Figure, views.LiveFigure])
+@pytest.mark.parametrize("kind", [go.Figure, figure.LiveFigure])
 @each
 def test_the_figure_shows_the_numbers(kind, name):
-    history, fig = history_of(name), views.empty_figure(kind)
-    views.draw(fig, history)
+    history, fig = history_of(name), figure.empty_figure(kind)
+    figure.draw(fig, history)
     steps = [point.step for point in history.points]
-    for slots, what in ((views.OWN, "own_head"), (views.BESIDE, "bp_probe"), (views.LOSS, "loss")):
+    for slots, what in ((figure.OWN, "own_head"), (figure.BESIDE, "bp_probe"), (figure.LOSS, "loss")):
         curves = [curve for curve in history.curve(what) if any(v == v for v in curve)]
         lines = [fig.data[i] for i in slots if fig.data[i].visible]
         assert len(lines) == len(curves)
@@ -105,38 +105,39 @@ def test_the_figure_shows_the_numbers(kind, name):
             assert list(line.x) == steps
             drawn = [float("nan") if v is None else v for v in line.y]
             assert drawn == pytest.approx(curve, rel=1e-4, nan_ok=True)
-    assert [list(row) for row in fig.data[views.CKA].z] == [pytest.approx(row, rel=1e-4) for row in history.cka]
+    assert [list(row) for row in fig.data[figure.CKA].z] == [pytest.approx(row, rel=1e-4) for row in history.cka]
     # by block, both runs are measured in the same way
-    assert list(fig.data[views.THIS].y) == pytest.approx(history.points[-1].probe, rel=1e-4)
-    assert list(fig.data[views.OTHER].y) == pytest.approx(history.points[-1].bp_probe, rel=1e-4)
-    assert list(fig.data[views.MEMORY].y)[-2:] == history.memory["BP"] + history.memory["BP, checkpointed"]
+    assert list(fig.data[figure.THIS].y) == pytest.approx(history.points[-1].probe, rel=1e-4)
+    assert list(fig.data[figure.OTHER].y) == pytest.approx(history.points[-1].bp_probe, rel=1e-4)
+    of_bp = history.memory["BP"] + history.memory["BP, checkpointed"]
+    assert list(fig.data[figure.MEMORY].y)[-2:] == pytest.approx(of_bp, rel=1e-4)
 
 
 def test_drawing_again_changes_numbers_only():
-    fig = views.empty_figure(views.LiveFigure)
+    fig = figure.empty_figure(figure.LiveFigure)
     uids = [trace.uid for trace in fig.data]
-    views.draw(fig, history_of("man"))
-    views.draw(fig, history_of("man of nine"), kept=history_of("dgl"), by_probe=True)
+    figure.draw(fig, history_of("man"))
+    figure.draw(fig, history_of("man of nine"), kept=history_of("dgl"), by_probe=True)
     assert [trace.uid for trace in fig.data] == uids
-    views.draw(fig, history_of("dgl"))
-    assert [sum(fig.data[i].visible for i in slots) for slots in (views.OWN, views.EMA)] == [3, 0]
-    views.clear(fig)
-    assert not any(len(fig.data[i].y) for slots in (views.OWN, views.LOSS) for i in slots)
+    figure.draw(fig, history_of("dgl"))
+    assert [sum(fig.data[i].visible for i in slots) for slots in (figure.OWN, figure.EMA)] == [3, 0]
+    figure.clear(fig)
+    assert not any(len(fig.data[i].y) for slots in (figure.OWN, figure.LOSS) for i in slots)
 
 
 def test_a_kept_run_stands_beside():
-    kept, history, fig = history_of("dgl"), history_of("man of nine"), views.empty_figure()
-    views.draw(fig, history, kept)
-    assert list(fig.data[views.BESIDE[0]].y) == pytest.approx(kept.curve("own_head")[0], rel=1e-4)
-    assert list(fig.data[views.OTHER].y) == pytest.approx(kept.points[-1].own_head, rel=1e-4)
-    assert list(fig.data[views.THIS].y) == pytest.approx(history.points[-1].own_head, rel=1e-4)
+    kept, history, fig = history_of("dgl"), history_of("man of nine"), figure.empty_figure()
+    figure.draw(fig, history, kept)
+    assert list(fig.data[figure.BESIDE[0]].y) == pytest.approx(kept.curve("own_head")[0], rel=1e-4)
+    assert list(fig.data[figure.OTHER].y) == pytest.approx(kept.points[-1].own_head, rel=1e-4)
+    assert list(fig.data[figure.THIS].y) == pytest.approx(history.points[-1].own_head, rel=1e-4)
     assert "DGL, K=3" in fig.layout.annotations[1].text and "DGL, K=3" in fig.layout.meta["alt"]
 
 
 def test_a_reloaded_page_gets_the_figure_as_it_is():
-    fig = views.empty_figure(views.LiveFigure)
+    fig = figure.empty_figure(figure.LiveFigure)
     history = history_of("dgl")
-    views.draw(fig, history)
+    figure.draw(fig, history)
     state = fig.get_state()
     assert state["_widget_data"][0]["y"] == pytest.approx(history.curve("own_head")[0], rel=1e-4)
     assert "DGL, K=3" in state["_widget_layout"]["annotations"][0]["text"]
@@ -150,20 +151,20 @@ def test_a_reloaded_page_gets_the_figure_as_it_is():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_ordinary_figure_can_be_kept_in_a_notebook(name):
-    data, _ = bundle(views.ordinary_figure(history_of(name)))
-    assert data["image/png"] and data["text/plain"].startswith(views.name_of(history_of(name)))
+    data, _ = bundle(figure.ordinary(history_of(name)))
+    assert data["image/png"] and data["text/plain"].startswith(figure.name_of(history_of(name)))
 
 
 def test_no_two_blocks_look_the_same():
-    looks = [(t.line.dash, t.marker.symbol) for t in views.empty_figure().data[: views.MOST]]
-    assert len(set(looks)) == views.MOST
-    assert len({views.block_color(k, 16) for k in range(16)}) == 16
+    looks = [(t.line.dash, t.marker.symbol) for t in figure.empty_figure().data[: figure.MOST]]
+    assert len(set(looks)) == figure.MOST
+    assert len({figure.block_color(k, 16) for k in range(16)}) == 16
 
 
 def test_the_summary_says_what_the_plots_show():
     history = history_of("man").copy()
     history.changes.append((3, 0.5))
-    words = views.summary(history)
+    words = figure.summary(history)
     for part in (
         "MAN, K=3, decay 0.9",
         "step 24 of 24, epoch 4 of 4",

@@ -10,7 +10,7 @@ from lab_page import LabPage, browser_page, jupyterlab, wait_for
 
 ROOT = Path(__file__).parents[1]
 QUICK = "epochs, digits_epochs, seeds = 1, 1, 1  # a quick tour, for the test\n"
-OWN, BESIDE, LOSS = range(0, 16), range(16, 32), range(32, 48)
+OWN, BESIDE, LOSS, CKA = range(0, 16), range(16, 32), range(32, 48), 50
 
 
 def panel_notebook(path, call):
@@ -84,7 +84,7 @@ def assert_drawn_as_measured(lab):
         for curve, trace in zip(measured, plotted, strict=True):
             assert trace["x"] == steps
             assert as_floats(trace["y"]) == pytest.approx(as_floats(curve), rel=1e-4, nan_ok=True)
-    drawn, measured = lab.plotted()[66]["z"], lab.ask(f"{history}.cka")
+    drawn, measured = lab.plotted()[CKA]["z"], lab.ask(f"{history}.cka")
     assert [value for row in drawn for value in row] == pytest.approx([v for row in measured for v in row], rel=1e-4)
 
 

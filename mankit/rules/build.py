@@ -36,8 +36,9 @@ def bp(place: Place) -> Head:
     raise ValueError("rule 'bp' trains one block: choose K=1 (net.recut(K) measures it at K places)")
 
 
+ONE_BLOCK = "bp"  # what every other rule is compared with
 RULES: dict[str, Entry | Rule] = {
-    "bp": Entry(bp, "BP", one_block=True),
+    ONE_BLOCK: Entry(bp, "BP", one_block=True),
     "greedy": Entry(greedy, "Greedy"),
     "dgl": Entry(dgl, "DGL"),
     "infopro": Entry(infopro, "InfoPro"),
@@ -81,6 +82,13 @@ def help_of(rule: str | Rule) -> dict[str, str]:
     return {name: " ".join(words.split()) for name, words in lines}
 
 
+def bases_of(rule: str | Rule) -> list[str]:
+    """The names of the rules that a rule may be built over: those with auxiliary heads, but not the rule itself."""
+    entries = {name: entry_of(name) for name in RULES}
+    own = entry_of(rule).build
+    return [name for name, entry in entries.items() if not entry.one_block and entry.build is not own]
+
+
 def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
     """The rule with its options; what only the rule below it (`base`) takes is bound to that one.
 
@@ -88,7 +96,7 @@ def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
     """
     build, base = entry_of(rule).build, options.get("base")
     if isinstance(base, str):
-        choose("base", base, [n for n in RULES if not entry_of(n).one_block and entry_of(n).build is not build])
+        choose("base", base, bases_of(rule))
     if wrong := sorted(set(options) - set(options_of(rule, base))):
         name, allowed = entry_of(rule).build.__name__, sorted(options_of(rule, base)) or "none"
         raise ValueError(f"rule '{name}' takes no option {wrong}: choose from {allowed}")

@@ -11,6 +11,7 @@ import inspect
 import re
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,7 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from ..errors import choose
 from ..heads import Rule
 from ..images import load
-from ..rules import name_of, options_of
+from ..rules import RULES, bind, name_of, options_of
 
 Count = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -29,10 +30,12 @@ class Recipe:
     """One run: a rule, a network, its data and how to train. The defaults are the lab's: minutes on a laptop.
 
     Args:
-        rule: a name in RULES, or a function like those there. options: the rule's own, see `mankit.rules`.
+        rule: a name in RULES, or a function like those there.
+        options: the rule's own, see `mankit.rules`.
         K: number of blocks; for 'bp' only at how many places the net is measured.
-        network: 'lab', 'cifar_resnet32', 'resnet101', ... ; widths: of its stages, for 'lab' and 'lab16'.
-        data: 'glyphs', 'digits', 'cifar10', 'svhn', 'stl10' or 'folder:PATH'.
+        network: lab, lab16, cifar_resnet32, resnet101, ...
+        widths: of the network's stages (lab and lab16).
+        data: glyphs, digits, cifar10, svhn, stl10 or folder:PATH.
         data_options: for `mankit.images.load` (train_size, size, ...).
         epochs: passes over the training images.
         batch: images in a batch.
@@ -116,13 +119,26 @@ class Recipe:
         return cls(**values)
 
     @classmethod
+    def read(cls, file: str | Path) -> Recipe:
+        """The recipe in a JSON file. Raises: ValueError where there is none, or it is damaged."""
+        if not Path(file).is_file():
+            raise ValueError(f"no file {file}: `mankit recipes NAME --json` prints a recipe to save there")
+        try:
+            return cls.from_json(Path(file).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+
+    @classmethod
     def of(cls, **settings: object) -> Recipe:
         """The recipe of flat settings: fields, the rule's options and the data's options, by their names.
 
         `Recipe.of(rule="man", K=4, decay=0.9, base="infopro", lam_x=1.0, train_size=2000)`. A data option that is
         None is left out. Raises: ValueError for a name that fits none (with the nearest ones), or that fits two.
         """
-        groups = _groups(settings.get("rule", cls.rule), settings.get("base"))
+        rule = settings.get("rule", cls.rule)
+        groups = _groups(rule, settings.get("base"))
+        of_rules = {name for each in (rule, *RULES) for name in options_of(each)}
+        bind(rule, {name: value for name, value in settings.items() if name in of_rules - {*groups[0], *groups[2]}})
         for name in settings:
             choose("setting", name, [known for group in groups for known in group])
         plain, options, of_data = ({n: v for n, v in settings.items() if n in group} for group in groups)
@@ -137,10 +153,22 @@ class Recipe:
         """The same recipe with some fields changed."""
         return replace(self, **changes)
 
+    def changed(self, **settings: object) -> Recipe:
+        """The same recipe with some of its flat settings changed; what doesn't fit them any more is left out.
+
+        That is: options that another rule doesn't take, and places to cut where K or the network is another.
+        Raises: ValueError for a setting that fits none.
+        """
+        takes = options_of(settings.get("rule", self.rule), settings.get("base", self.options.get("base")))
+        kept = {name: value for name, value in self.settings().items() if name in takes or name not in self.options}
+        if {"K", "network"} & settings.keys():
+            kept["at"] = None
+        return Recipe.of(**kept | settings)
+
 
 def data_options() -> dict[str, inspect.Parameter]:
     """The data options of a recipe by name: what `mankit.images.load` takes beyond seed and place."""
-    parameters = inspect.signature(load).parameters
+    parameters = inspect.signature(load, eval_str=True).parameters
     return {n: p for n, p in parameters.items() if n not in ("name", "root", "seed", "device", "download")}
 
 
@@ -176,14 +204,23 @@ def _with_tuples(value: object) -> object:
     return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-_LAB_HEAD = {"head": "0c1f"}
-_LAB_MAN = {**_LAB_HEAD, "decay": 0.995}
-_LAB_LAMBDAS = {"lam_x": 1.0, "lam_y": 1.0}  # one weight in every block: a ramp would be one more difference
+LAB_SETTINGS = {"rule": "man", "head": "0c1f", "base": "dgl", "decay": 0.995, "lam_x": 1.0, "lam_y": 1.0}
+"""The lab's rule, and the options of rules that take them: one small head for all, and one weight in every block (a
+ramp would be one more difference)."""
+
+
+def lab_recipe(**settings: object) -> Recipe:
+    """The lab's recipe of a rule, with some settings changed: `lab_recipe(rule="man", K=4)`."""
+    settings = {"rule": LAB_SETTINGS["rule"], **settings}
+    takes = options_of(settings["rule"], settings.get("base", LAB_SETTINGS["base"]))
+    return Recipe.of(**{name: value for name, value in LAB_SETTINGS.items() if name in takes} | settings)
+
+
 LAB: dict[str, Recipe] = {
-    "BP": Recipe(rule="bp"),
-    "DGL": Recipe(rule="dgl", options=_LAB_HEAD),
-    "InfoPro": Recipe(rule="infopro", options={**_LAB_HEAD, **_LAB_LAMBDAS}),
-    "MAN": Recipe(rule="man", options={**_LAB_MAN, "base": "dgl"}),
-    "MAN + decoder": Recipe(rule="man", options={**_LAB_MAN, **_LAB_LAMBDAS, "base": "infopro"}),
+    "BP": lab_recipe(rule="bp"),
+    "DGL": lab_recipe(rule="dgl"),
+    "InfoPro": lab_recipe(rule="infopro"),
+    "MAN": lab_recipe(rule="man"),
+    "MAN + decoder": lab_recipe(rule="man", base="infopro"),
 }
 """The lab's recipes by the name that plots and tables use."""

@@ -56,15 +56,9 @@ def read_run(folder: str | Path) -> Record:
     if not (folder / "recipe.json").is_file():
         raise ValueError(f"no run in {folder}: it has no recipe.json; look into runs/")
     environment = _read(folder / "environment.json", dict[str, object]) or {}
-    return Record(_recipe(folder), _log(folder), environment, _read(folder / "summary.json", Summary))
-
-
-def _recipe(folder: Path) -> Recipe:
-    file = folder / "recipe.json"
-    try:
-        return Recipe.from_json(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+    return Record(
+        Recipe.read(folder / "recipe.json"), _log(folder), environment, _read(folder / "summary.json", Summary)
+    )
 
 
 def _log(folder: Path) -> list[dict[str, object]]:
@@ -88,7 +82,7 @@ def finished(folder: str | Path, recipe: Recipe) -> Summary | None:
     folder = Path(folder)
     if not (folder / "recipe.json").is_file():
         return None
-    there, here = _recipe(folder).__dict__, recipe.__dict__
+    there, here = Recipe.read(folder / "recipe.json").__dict__, recipe.__dict__
     if differ := [f"{name} {there[name]} there and {here[name]} here" for name in here if there[name] != here[name]]:
         raise ValueError(f"{folder} holds another run ({', '.join(differ)}): choose another folder")
     return _read(folder / "summary.json", Summary)

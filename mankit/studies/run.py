@@ -152,6 +152,18 @@ def random_numbers(seed: int, state: Tensor | None = None) -> Iterator[None]:
             torch.set_rng_state(before)
 
 
+def progress_bar(run: Run) -> Iterator[Step]:
+    """The steps of a run (or a kept one), under a bar that says learning rate and the last block's loss."""
+    from tqdm import tqdm
+
+    # a run that fails at once shows no bar
+    bar = tqdm(run, initial=run.done, total=len(run), unit="step", dynamic_ncols=True, delay=0.5)
+    for step in bar:
+        if step.index % 20 == 0:  # reading a loss waits for the device
+            bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
+        yield step
+
+
 def train_all(runs: Iterable[Run], after_epoch: Callable[[Run, int], None] | None = None) -> None:
     """Train runs to their end under one progress bar, on a CPU two at a time (one on each of two cores).
 
