@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -195,9 +196,10 @@ def _kinds() -> dict[str, TypeAdapter]:
 
 
 def _allowed(error: ValidationError) -> str:
-    """'choose a valid integer', from pydantic's 'Input should be a valid integer'."""
+    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'."""
     words = error.errors()[0]["msg"].replace("Input should be", "choose")
-    return words.replace("choose greater", "choose a number greater").replace("choose less", "choose a number less")
+    words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
+    return words.replace("greater than", "a number above").replace("less than", "a number below")
 
 
 def _with_tuples(value: object) -> object:
