@@ -17,7 +17,9 @@ from mankit import lab
 from mankit.charts import bundle
 from mankit.lab import controls, figure
 from mankit.lab.controls import Controls, command, cut_strip, folded, parameters
-from mankit.lab.panel import Panel, Still, is_live
+from mankit.lab.page import is_live
+from mankit.lab.panel import Panel
+from mankit.lab.still import Still
 from mankit.rules import RULES
 from mankit.studies import LAB, Run, block_table
 
