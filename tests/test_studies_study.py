@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from processes import interruptible
 
-from mankit.studies import Recipe, read_run, study, train_in
+from mankit.studies import Recipe, read_run, report, study, train_in
 from mankit.studies.papers import STUDIES, Cell, Published, cells
 from mankit.studies.report import beside_published, error_by_K, failures, published_by_K, read_study
 from mankit.studies.study import jobs_of, train_study
@@ -41,7 +41,8 @@ def tiny_cell(K, recipe=TINY, method="DGL", published=PAPER):
 def tiny_study(monkeypatch):
     """A study of two cells that train in a second, and one that can't."""
     found = [tiny_cell(2), tiny_cell(3), tiny_cell(2, TINY.but(data="folder:nowhere"), "broken", ())]
-    monkeypatch.setattr(study, "cells", lambda *_: found)
+    for module in (study, report):
+        monkeypatch.setattr(module, "cells", lambda *_: found)
     return found
 
 

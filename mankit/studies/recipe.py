@@ -9,6 +9,7 @@ import contextlib
 import functools
 import inspect
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
@@ -165,6 +166,11 @@ class Recipe:
         return Recipe.of(**kept | settings)
 
 
+def setting_names(rule: str | Rule, base: str | Rule | None = None) -> set[str]:
+    """The names that `Recipe.of` takes for a rule: fields, the rule's options and the data's."""
+    return {name for group in _groups(rule, base) for name in group}
+
+
 def data_options() -> dict[str, inspect.Parameter]:
     """The data options of a recipe by name: what `mankit.images.load` takes beyond seed and place."""
     parameters = inspect.signature(load, eval_str=True).parameters
@@ -190,9 +196,10 @@ def _kinds() -> dict[str, TypeAdapter]:
 
 
 def _allowed(error: ValidationError) -> str:
-    """'choose a valid integer', from pydantic's 'Input should be a valid integer'."""
+    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'."""
     words = error.errors()[0]["msg"].replace("Input should be", "choose")
-    return words.replace("choose greater", "choose a number greater").replace("choose less", "choose a number less")
+    words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
+    return words.replace("greater than", "a number above").replace("less than", "a number below")
 
 
 def _with_tuples(value: object) -> object:
