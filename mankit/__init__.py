@@ -1,48 +1,9 @@
-"""mankit: supervised local learning (back-propagation, DGL, InfoPro, MAN) to build, vary and measure."""
+"""mankit: supervised local learning (back-propagation, DGL, InfoPro, MAN) to build, vary and measure.
 
-from .blocks import LocalNet, cut
-from .heads import Head
-from .images import Data, Split, batches, load
-from .measure import block_accuracy, block_cka, evaluate, probe_accuracy, saved_bytes
-from .networks import build_network, cifar_resnet, imagenet_resnet, small_resnet
-from .recipes import LAB, Recipe, Run
-from .records import Summary, read_run
-from .rules import RULES, local_net
-from .runs import open_run, train_in
-from .tables import block_table, train_all
-from .training import Step, cosine, local_step, make_optimizer, train
+The names of the library, each loaded (and torch with it) when it is first used; __init__.pyi says where they live.
+The wings are imported by their own names: `from mankit.studies import Recipe`, `from mankit import lab`.
+"""
 
-__all__ = [
-    "LAB",
-    "RULES",
-    "Data",
-    "Head",
-    "LocalNet",
-    "Recipe",
-    "Run",
-    "Split",
-    "Step",
-    "Summary",
-    "batches",
-    "block_accuracy",
-    "block_cka",
-    "block_table",
-    "build_network",
-    "cifar_resnet",
-    "cosine",
-    "cut",
-    "evaluate",
-    "imagenet_resnet",
-    "load",
-    "local_net",
-    "local_step",
-    "make_optimizer",
-    "open_run",
-    "probe_accuracy",
-    "read_run",
-    "saved_bytes",
-    "small_resnet",
-    "train",
-    "train_all",
-    "train_in",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection
+from numbers import Real
 from pathlib import Path
 
 
@@ -26,7 +27,7 @@ def at_least(name: str, value: float | None, least: float, cure: str = "") -> No
     """
     if value is None:
         return
-    is_number = isinstance(value, int | float) and math.isfinite(value)
+    is_number = isinstance(value, Real) and math.isfinite(value)
     fraction = is_number and isinstance(least, int) and value != int(value)
     if not is_number or fraction or value < least:
         whole = "a whole number, " if fraction else ""

@@ -12,6 +12,7 @@ from mankit.networks import small_resnet
 from mankit.rules import local_net
 
 torch.set_num_threads(1)
+pytest_plugins = ["kept_runs"]  # its fixtures, `data` and `whole`
 
 
 @pytest.fixture

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from mankit import LAB, batches, evaluate
+from mankit import batches, evaluate
+from mankit.studies import LAB, Run, load_data
 
 pytestmark = pytest.mark.slow
 
 
 def accuracy_of(rule, seed, **changes):
     recipe = LAB[rule].but(seed=seed, **changes)
-    run = recipe.prepare(recipe.load_data(), "cpu")
+    run = Run(recipe, load_data(recipe), "cpu")
     for _ in run:
         pass
     return evaluate(run.net, batches(run.data.test, 500, shuffle=False))

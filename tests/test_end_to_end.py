@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 from small_files import noise
 
-from mankit.records import read_run
-from mankit.runs import open_run
+from mankit.studies import open_run, read_run
 
 REAL = Path(os.environ.get("MANKIT_DATA", "no MANKIT_DATA"))
 TRAIN = ("train", "--rule", "man", "-K", 3, "--epochs", 2, "--augment", "--device", "cpu")
@@ -58,7 +57,7 @@ def test_stl10_with_its_published_recipe(mankit, stl10, tmp_path):
     recipe = ("--train-size", 10, "-o", tmp_path / "out")
     result = mankit(*words, *recipe)
     assert result.code == 2 and "val_size=500" in result.err  # 20 images are not enough for it
-    from mankit.published import cell
+    from mankit.studies.papers import cell
 
     file = tmp_path / "recipe.json"
     file.write_text(cell("stl10/resnet110/dgl/K4").recipe.but(data_options={"val_size": 5}).to_json())

@@ -1,5 +1,6 @@
 """One sentence for an error: value, nearest name, what is allowed, cure."""
 
+import numpy as np
 import pytest
 
 from mankit.errors import at_least, cannot_write, choose, first_line
@@ -28,7 +29,9 @@ def test_a_cure_takes_the_place_of_a_long_list():
     assert message(choose, "recipe", "cifa", ["cifar"], cure="`list` lists them").endswith("'cifar'? `list` lists them")
 
 
-@pytest.mark.parametrize("value, least", [(None, 1), (1, 1), (2.0, 1), (0.1, 0.0), (5, 0)])
+@pytest.mark.parametrize(
+    "value, least", [(None, 1), (1, 1), (2.0, 1), (0.1, 0.0), (5, 0), (np.int64(3), 1), (np.float32(0.5), 0.0)]
+)
 def test_a_number_that_is_large_enough_passes(value, least):
     at_least("epochs", value, least)
 

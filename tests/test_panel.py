@@ -13,13 +13,13 @@ import plotly.graph_objects as go
 import pytest
 from test_session import BP, DGL, MAN, last, until
 
-from mankit import block_table, lab
+from mankit import lab
 from mankit.charts import bundle
 from mankit.lab import controls, figure
 from mankit.lab.controls import Controls, command, cut_strip, folded, parameters
 from mankit.lab.panel import Panel, Still, is_live
-from mankit.recipes import LAB
 from mankit.rules import RULES
+from mankit.studies import LAB, Run, block_table
 
 RECIPES = {"bp": BP, "dgl": DGL, "man": MAN, "man of one block": MAN.but(K=1), "man of nine": MAN.but(K=9)}
 each = pytest.mark.parametrize("name", ["bp", "dgl", "man"])
@@ -192,7 +192,7 @@ def test_controls_stand_for_the_recipe_they_were_given(name):
 def test_every_rule_can_be_chosen_and_prepared(rule):
     c = Controls(LAB["MAN"])
     c.rule.value = rule
-    run = c.recipe.prepare()
+    run = Run(c.recipe)
     assert run.measured_net.K == 8
 
 

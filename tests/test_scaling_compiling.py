@@ -8,9 +8,9 @@ import torch
 from torch._dynamo.utils import counters
 
 from mankit.networks import small_resnet
-from mankit.recipes import Recipe
 from mankit.rules import local_net
 from mankit.scaling.compiling import compiled_step
+from mankit.studies import Recipe, Run
 from mankit.training import make_optimizer, train, train_batch
 
 
@@ -100,7 +100,7 @@ def test_without_a_compiler_a_recipe_trains_all_the_same(capfd, monkeypatch):
     monkeypatch.setattr(torch, "compile", no_compiler)
     nets = []
     for compile in (False, True):
-        run = Recipe("dgl", 3, epochs=1, data_options={"train_size": 200}, compile=compile).prepare(device="cpu")
+        run = Run(Recipe("dgl", 3, epochs=1, data_options={"train_size": 200}, compile=compile), device="cpu")
         assert [step.index for step in run] == [0, 1]
         nets.append(run.net)
     assert same(*nets)

@@ -6,13 +6,13 @@ import time
 import pytest
 import torch
 
-from mankit import block_accuracy, block_table
+from mankit import block_accuracy
 from mankit.images import batches
 from mankit.lab import session as sessions
 from mankit.lab.session import Live, Session, watch
 from mankit.measure import ema_distance
-from mankit.recipes import Recipe
 from mankit.rules.man import MomentumHead
+from mankit.studies import Recipe, Run, block_table, load_data
 
 SMALL = {"train_size": 120, "val_size": 60, "test_size": 50}
 MAN = Recipe(
@@ -30,7 +30,7 @@ BP = MAN.but(rule="bp", options={})
 
 
 def trained(recipe, change=None):
-    run = recipe.prepare(recipe.load_data())
+    run = Run(recipe, load_data(recipe))
     for step in run:
         if change and step.index + 1 == change[0]:
             run.net.set_decay(change[1])
@@ -101,7 +101,7 @@ def test_the_bp_beside_it_is_the_bp_of_the_same_seed():
 
 def test_losses_are_means_between_points(monkeypatch):
     recipe = DGL.but(epochs=8)  # 48 steps: a point at every second
-    losses = [step.losses for step in recipe.prepare(recipe.load_data())]
+    losses = [step.losses for step in Run(recipe, load_data(recipe))]
     points = last(recipe).history.points
     assert points[1].step == 2
     assert points[1].loss == pytest.approx(torch.stack(losses[:2]).mean(0).tolist())

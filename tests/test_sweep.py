@@ -212,6 +212,18 @@ def test_ctrl_c_keeps_what_is_finished_ends_the_kernels_and_goes_on(mankit, tmp_
     assert list(read(csv)["accuracy"]) == [10.9, 20.9, 30.9]
 
 
+def test_kernels_that_are_just_starting_are_ended_too(monkeypatch, tmp_path):
+    def stopped(jobs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mankit.execution.sweep.as_completed", stopped)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(notebook_with(tmp_path, "import time\ntime.sleep(600)"), grid({"K": [1, 2, 3]}), tmp_path, jobs=2)
+    assert time.monotonic() - began < 60
+    assert not (tmp_path / "small.csv").exists() and not (tmp_path / "small-K1.ipynb").exists()
+
+
 def test_this_projects_own_notebook_can_be_swept(mankit, tmp_path, request):
     notebook = request.config.rootpath / "notebooks" / "reproduce" / "sweep.ipynb"
     quick = ("-p", "epochs", 1, "-p", "train_size", 200, "-p", "device", "cpu")
@@ -274,14 +286,14 @@ def test_what_is_plotted_is_accuracy_or_the_first_number():
     "words, fragment",
     [
         ([], "no grid: give at least one axis, as in -g K 1,2,4,8"),
-        (["-g", "k", "1,2"], "no parameter k in this notebook: choose from K, decay, rule, seed"),
-        (["-g", "deca", "1,2"], "did you mean decay?"),
+        (["-g", "k", "1,2"], "parameter='k': choose from K, decay, rule, seed"),
+        (["-g", "deca", "1,2"], "did you mean 'decay'?"),
         (["-g", "K"], "-g K: give a name and a value, as in -g K 2,4,8"),
         (["-g", "K", "1,,2"], "a value is missing between commas"),
         (["-g", "K", "1,1"], "each once"),
         (["-g", "K", "1", "-g", "K", "2"], "-g K stands twice"),
         (["-g", "K", "1", "-p", "K", "2"], "K is both an axis"),
-        (["-g", "K", "1", "-p", "x", "2"], "no parameter x"),
+        (["-g", "K", "1", "-p", "x", "2"], "parameter='x'"),
         (["-g", "K", "1", "--seeds", "0"], "--seeds"),
         (["-g", "K", "1", "--jobs", "0"], "--jobs"),
         (["-g", "seed", "1", "--seeds", "2"], "no axis named seed"),
@@ -298,7 +310,7 @@ def test_bad_input_is_one_line_before_anything_runs(mankit, tmp_path, words, fra
 def test_seeds_need_a_notebook_with_a_seed(mankit, tmp_path):
     notebook = write_notebook(tmp_path / "a.ipynb", "K = 1")
     result = mankit("sweep", notebook, "-g", "K", "1,2", "--seeds", 2)
-    assert result.code == 2 and "no parameter seed in this notebook" in result.err
+    assert result.code == 2 and "parameter='seed': choose from K" in result.err
     assert mankit("sweep", tmp_path / "none.ipynb", "-g", "K", 1).code == 2
 
 

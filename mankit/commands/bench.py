@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-OPTION = typer.Option
+from ..errors import cannot_write
+
 NAMES = {
     "ratio": "step / BP's",
     "step_ms": "step (ms)",
@@ -20,17 +20,17 @@ NAMES = {
 
 
 def bench(
-    network: Annotated[str, OPTION(help="lab, lab16, cifar_resnet32, resnet101, ...")] = "cifar_resnet32",
-    K: Annotated[int, OPTION("--K", "-K", help="Number of blocks of the local rules.")] = 16,
-    batch: Annotated[int, OPTION(help="Images in a batch.")] = 128,
-    rounds: Annotated[int, OPTION(help="How often each method is timed.")] = 9,
-    head: Annotated[str, OPTION(help="Of DGL, InfoPro and MAN alike: mlp, or 0c1f ... 2c3f.")] = "2c2f",
-    size: Annotated[int, OPTION(help="Height and width of the images (ImageNet networks: 224).")] = 32,
-    device: Annotated[str, OPTION(help="auto, cpu or cuda.")] = "auto",
-    bf16: Annotated[bool, OPTION("--bf16", help="Autocast to bfloat16.")] = False,
-    compile: Annotated[bool, OPTION("--compile", help="Compile each block (checkpointed BP stays as it is).")] = False,
-    threads: Annotated[int, OPTION(min=1, help="CPU threads.")] = 1,
-    csv: Annotated[Path | None, OPTION(metavar="FILE", help="Also write the table to a CSV file.")] = None,
+    network: Annotated[str, Option(help="lab, lab16, cifar_resnet32, resnet101, ...")] = "cifar_resnet32",
+    K: Annotated[int, Option("--K", "-K", help="Number of blocks of the local rules.")] = 16,
+    batch: Annotated[int, Option(help="Images in a batch.")] = 128,
+    rounds: Annotated[int, Option(help="How often each method is timed.")] = 9,
+    head: Annotated[str, Option(help="Of DGL, InfoPro and MAN alike: mlp, or 0c1f ... 2c3f.")] = "2c2f",
+    size: Annotated[int, Option(help="Height and width of the images (ImageNet networks: 224).")] = 32,
+    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
+    bf16: Annotated[bool, Option("--bf16", help="Autocast to bfloat16.")] = False,
+    compile: Annotated[bool, Option("--compile", help="Compile each block (checkpointed BP stays as it is).")] = False,
+    threads: Annotated[int, Option(min=1, help="CPU threads.")] = 1,
+    csv: Annotated[Path | None, Option(metavar="FILE", help="Also write the table to a CSV file.")] = None,
 ) -> None:
     """Time a training step of BP, checkpointed BP, DGL, InfoPro and MAN, in turn. Example: mankit bench --K 8
 
@@ -39,48 +39,27 @@ def bench(
     import torch
     from tqdm import tqdm
 
-    from .. import bench as library
-    from ..recipes import pick_device
+    from ..studies import bench as library
+    from ..studies import pick_device
 
     torch.set_num_threads(threads)
     device = pick_device(device)
+    on_gpu = device.startswith("cuda")
     if csv:
         _check_writable(csv)
+    what = {"network": network, "K": K, "batch": batch, "size": size, "head": head, "bf16": bf16, "compile": compile}
+    how = {"rounds": rounds, "steps": 10 if on_gpu else 1, "device": device}
     try:
-        table = library.bench(
-            network,
-            K,
-            batch,
-            rounds,
-            steps=10 if device.startswith("cuda") else 1,
-            head=head,
-            size=size,
-            device=device,
-            bf16=bf16,
-            compile=compile,
-            progress=lambda r: tqdm(r, unit="round", delay=0.5),
-        )
+        table = library.bench(**what, **how, progress=lambda r: tqdm(r, unit="round", delay=0.5))
     except KeyboardInterrupt:
-        print("mankit: stopped before the end, so there is nothing to compare; --rounds 3 is quicker", file=sys.stderr)
-        raise typer.Exit(130) from None
-    on = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{device}, threads {threads}"
-    how = ", bf16" * bf16 + ", compiled" * compile
-    print(f"{network}, K={K}, batch {batch}, {size}x{size}, head {head}{how}; {on}; medians of {rounds} rounds")
+        raise KeyboardInterrupt("stopped before the end: nothing to compare; --rounds 3 is quicker") from None
+    on = torch.cuda.get_device_name(device) if on_gpu else f"{device}, threads {threads}"
+    extras = ", bf16" * bf16 + ", compiled" * compile
+    print(f"{network}, K={K}, batch {batch}, {size}x{size}, head {head}{extras}; {on}; medians of {rounds} rounds")
     print(table.rename(columns=NAMES).to_string(index=False, float_format=_number))
     print("Times hold within this run only: compare the ratios. Saved: the largest block's activations, counted.")
     if csv:
-        settings = {
-            "network": network,
-            "K": K,
-            "batch": batch,
-            "size": size,
-            "head": head,
-            "bf16": bf16,
-            "compile": compile,
-            "device": on,
-            "rounds": rounds,
-        }
-        table.assign(**settings).to_csv(csv, index=False)
+        table.assign(**what, device=on, rounds=rounds).to_csv(csv, index=False)
 
 
 def _number(value: float) -> str:
@@ -92,4 +71,4 @@ def _check_writable(file: Path) -> None:
     try:
         file.open("a").close()
     except OSError as error:
-        raise ValueError(f"can't write {file} ({error.strerror}): choose another file with --csv") from error
+        raise cannot_write(file, error, "choose another file with --csv") from error

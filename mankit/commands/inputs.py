@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
-from collections.abc import Collection
+import re
+import tempfile
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from ..errors import cannot_write, choose, first_line
+
+Parameters = Annotated[
+    list[str] | None, Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
+]
+PAIRS = {"-p": "K 8", "--parameter": "K 8", "-g": "K 2,4,8", "--grid": "K 2,4,8"}
 
 
-def first_line(error: object) -> str:
-    """The first line of a message that may have many."""
-    return str(error).strip().partition("\n")[0]
+def joined(words: list[str]) -> list[str]:
+    """`-p K 8` (as papermill writes it) becomes `-p K=8`, the one form that Typer can repeat; so does `-g K 2,4`."""
+    out, rest = [], iter(words)
+    for word in rest:
+        out.append(word)
+        if word in PAIRS:
+            pair = next(rest, "")
+            if "=" not in pair:
+                value = next(rest, "--none")
+                if re.match("--?[A-Za-z]", value):  # the next option, and not a negative number
+                    raise ValueError(f"{word} {pair}: give a name and a value, as in {word} {PAIRS[word]}")
+                pair += f"={value}"
+            out.append(pair)
+    return out
 
 
 def check_notebook(path: Path) -> None:
@@ -31,37 +52,29 @@ def known_parameters(notebook: Path) -> dict[str, object]:
         raise ValueError(f"{notebook} isn't a notebook that can be read: {first_line(error)}") from error
 
 
-def check_parameter(name: str, known: Collection[str]) -> None:
-    """Raise ValueError, with the nearest name, for a parameter that a notebook doesn't have."""
-    if name not in known:
-        hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(name, known, n=1))
-        raise ValueError(f"no parameter {name} in this notebook: {hint}choose from {', '.join(known) or 'none'}")
-
-
-def parameters(texts: list[str], known: Collection[str]) -> dict[str, object]:
-    """['K=8'] -> {'K': 8}; numbers, lists, true and null as in JSON, anything else is text."""
-    values = {}
-    for name, _, value in (text.partition("=") for text in texts):
-        check_parameter(name, known)
-        values[name] = json_or_text(value)
-    return values
-
-
 def json_or_text(text: str) -> object:
-    """'8' -> 8, 'man' -> 'man'."""
+    """'8' -> 8, 'man' -> 'man': numbers, lists, true and null as in JSON, anything else is text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
 
 
+def parameters(
+    texts: list[str] | None, known: Collection[str], read: Callable[[str], object] = json_or_text
+) -> dict[str, object]:
+    """['K=8'] -> {'K': 8}. Raises ValueError, with the nearest name, for a parameter that a notebook doesn't have."""
+    pairs = {name: value for name, _, value in (text.partition("=") for text in texts or [])}
+    for name in pairs:
+        choose("parameter", name, known)
+    return {name: read(value) for name, value in pairs.items()}
+
+
 def writable(folder: Path) -> Path:
     """The folder, made if need be. Raises ValueError where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ValueError(f"can't write to {folder} ({error.strerror}): choose another folder with -o") from error
+        raise cannot_write(folder, error, "choose another folder with -o") from error
     return folder

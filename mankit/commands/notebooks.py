@@ -9,16 +9,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
-from .inputs import check_notebook, first_line, known_parameters, parameters, writable
-
-OPTION = typer.Option
+from ..errors import first_line
+from .inputs import Parameters, check_notebook, known_parameters, parameters, writable
 
 
 def lab(
-    notebook: Annotated[Path | None, typer.Argument(help="What to open (default: the tour).")] = None,
-    browser: Annotated[bool, OPTION(help="Open a browser window.")] = True,
+    notebook: Annotated[Path | None, Argument(help="What to open (default: the tour).")] = None,
+    browser: Annotated[bool, Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open JupyterLab on the tour. Example: mankit lab"""
     path = notebook or Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
@@ -29,45 +28,36 @@ def lab(
     command += [] if browser else ["--no-browser"]
     if sys.platform != "win32" and os.geteuid() == 0:  # in a container one often is root, and JupyterLab would refuse
         command += ["--allow-root"]
-    raise typer.Exit(subprocess.call(command))
+    raise Exit(subprocess.call(command))
 
 
 def run(
-    notebook: Annotated[Path, typer.Argument(help="The notebook to execute.")],
-    parameter: Annotated[
-        list[str] | None, OPTION("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
-    ] = None,
-    out: Annotated[Path, OPTION("-o", "--out", help="Folder for the executed copy.")] = Path("runs"),
-    save: Annotated[bool, OPTION("--save", help="For authors: keep the outputs in the notebook itself.")] = False,
+    notebook: Annotated[Path, Argument(help="The notebook to execute.")],
+    parameter: Parameters = None,
+    out: Annotated[Path, Option("-o", "--out", help="Folder for the executed copy.")] = Path("runs"),
+    save: Annotated[bool, Option("--save", help="For authors: keep the outputs in the notebook itself.")] = False,
 ) -> None:
     """Execute a notebook with other parameters. Example: mankit run notebooks/00_tour.ipynb -p K 4 -p decay 0.99
 
     The executed copy has its parameters in its name. Exit code 1: a cell failed (the copy shows which).
     """
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    from ..execution import execute
-
-    values = parameters(parameter or [], known_parameters(notebook))
+    values = parameters(parameter, known_parameters(notebook))
     tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
     target = writable(out) / f"{notebook.stem}{tail}.ipynb"
     if save and values:
         raise ValueError("--save and -p: a notebook is kept with the parameters that stand in it; leave out -p")
-    try:
-        execute.execute(notebook, target, values)
-    except PapermillExecutionError as error:
-        raise _failed(f"cell {error.exec_count} failed: {error.ename}: {error.evalue}", target) from None
-    except DeadKernelError as error:
-        raise _failed(f"{error} (out of memory?)", target) from None
+    if not executed(notebook, target, values):
+        raise Exit(1)
     if save:
-        execute.save(target, notebook)
+        from ..execution.execute import save as keep
+
+        keep(target, notebook)
     print(notebook if save else target)
 
 
 def student(
-    notebook: Annotated[Path, typer.Argument(help="The lesson, with its solutions.")],
-    out: Annotated[Path, OPTION("-o", "--out", help="Folder for the student's version.")] = Path("runs/student"),
+    notebook: Annotated[Path, Argument(help="The lesson, with its solutions.")],
+    out: Annotated[Path, Option("-o", "--out", help="Folder for the student's version.")] = Path("runs/student"),
 ) -> None:
     """Write a lesson without solutions, outputs and teacher's notes. Example: mankit student notebooks/02_dgl.ipynb"""
     import nbformat
@@ -82,6 +72,19 @@ def student(
     print(target)
 
 
-def _failed(reason: str, copy: Path) -> typer.Exit:
-    print(f"mankit: {first_line(reason)}; see {copy}", file=sys.stderr)
-    return typer.Exit(1)
+def executed(notebook: Path, target: Path, values: dict[str, object]) -> bool:
+    """Execute a notebook into a copy; False, with a line that says why, where a cell failed or the kernel died."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from ..execution.execute import execute
+
+    try:
+        execute(notebook, target, values)
+        return True
+    except PapermillExecutionError as error:
+        why = f"cell {error.exec_count} failed: {error.ename}: {error.evalue}"
+    except DeadKernelError as error:
+        why = f"{error} (out of memory?)"
+    print(f"mankit: {first_line(why)}; see {target}", file=sys.stderr)
+    return False

@@ -7,25 +7,22 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
-from .inputs import check_parameter, json_or_text, known_parameters, parameters, writable
-
-OPTION = typer.Option
+from ..errors import choose
+from .inputs import Parameters, json_or_text, known_parameters, parameters, writable
 
 
 def sweep(
-    notebook: Annotated[Path, typer.Argument(help="The notebook; its last cell calls mankit.execution.result().")],
+    notebook: Annotated[Path, Argument(help="The notebook; its last cell calls mankit.execution.result().")],
     grid: Annotated[
-        list[str] | None, OPTION("-g", "--grid", metavar="NAME VALUES", help="An axis: K 1,2,4,8. May be repeated.")
+        list[str] | None, Option("-g", "--grid", metavar="NAME VALUES", help="An axis: K 1,2,4,8. May be repeated.")
     ] = None,
-    seeds: Annotated[int | None, OPTION(min=1, help="Also run each cell with seed 0, 1, ... SEEDS-1.")] = None,
-    parameter: Annotated[
-        list[str] | None, OPTION("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter for all.")
-    ] = None,
-    jobs: Annotated[int, OPTION(min=1, help="Notebooks at a time, each on one CPU thread.")] = 1,
-    y: Annotated[str | None, OPTION(metavar="NAME", help="The result to plot (default: accuracy).")] = None,
-    out: Annotated[Path, OPTION("-o", "--out", help="Folder for copies, table and plot.")] = Path("runs/sweep"),
+    seeds: Annotated[int | None, Option(min=1, help="Also run each cell with seed 0, 1, ... SEEDS-1.")] = None,
+    parameter: Parameters = None,
+    jobs: Annotated[int, Option(min=1, help="Notebooks at a time, each on one CPU thread.")] = 1,
+    y: Annotated[str | None, Option(metavar="NAME", help="The result to plot (default: accuracy).")] = None,
+    out: Annotated[Path, Option("-o", "--out", help="Folder for copies, table and plot.")] = Path("runs/sweep"),
 ) -> None:
     """Execute a notebook for every cell of a grid; write one table (CSV) and one plot (PNG) of it.
 
@@ -39,14 +36,13 @@ def sweep(
     known = known_parameters(notebook)
     axes = _axes(grid or [], known)
     if seeds:
-        check_parameter("seed", known)
-    cells = library.grid(axes, seeds, parameters(parameter or [], known))
+        choose("parameter", "seed", known)
+    cells = library.grid(axes, seeds, parameters(parameter, known))
     table_file = writable(out) / f"{notebook.stem}.csv"
     try:
         table = library.sweep(notebook, cells, out, jobs)
     except KeyboardInterrupt:
-        print(f"mankit: stopped; finished runs are kept in {out}, and the same command goes on", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt(f"stopped; finished runs are kept in {out}, and the same command goes on") from None
     print(table_file)
     if shown := y or library.main_result(table, cells):
         from ..charts import png
@@ -58,28 +54,26 @@ def sweep(
     for _, row in failed.iterrows():
         which = ", ".join(f"{name}={row[name]}" for name in cells[0])
         print(f"mankit: failed: {which}: {row['error']}", file=sys.stderr)
-    raise typer.Exit(1 if len(failed) else 0)
+    raise Exit(1 if len(failed) else 0)
 
 
 def _axes(texts: list[str], known: dict[str, object]) -> dict[str, list]:
     """['K=1,2'] -> {'K': [1, 2]}. Raises ValueError for names that don't fit, or stand twice."""
     if not texts:
         raise ValueError("no grid: give at least one axis, as in -g K 1,2,4,8")
-    axes: dict[str, list] = {}
-    for name, _, text in (text.partition("=") for text in texts):
-        check_parameter(name, known)
-        if name in axes:
+    axes = parameters(texts, known, _values)
+    for name in axes:
+        if sum(text.startswith(f"{name}=") for text in texts) > 1:
             raise ValueError(f"-g {name} stands twice: give all its values at once, as in -g {name} 1,2,4")
-        axes[name] = _values(name, text)
     return axes
 
 
-def _values(name: str, text: str) -> list:
+def _values(text: str) -> list:
     """'1,2' -> [1, 2]; 'dgl,man' -> ['dgl', 'man']; '[8,16],[16,32]' -> two lists."""
     try:
         return json.loads(f"[{text}]")
     except json.JSONDecodeError:
         words = [word.strip() for word in text.split(",")]
     if "" in words:
-        raise ValueError(f"-g {name} {text}: a value is missing between commas; as in -g {name} 1,2,4")
+        raise ValueError(f"{text}: a value is missing between commas; give them as in 1,2,4")
     return [json_or_text(word) for word in words]

@@ -10,9 +10,9 @@ import json
 import os
 import re
 import subprocess
-import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import chdir
 from pathlib import Path
 
@@ -72,19 +72,24 @@ def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd
         raise ValueError("two cells of the grid would have one file name: give values that differ in letters or digits")
     rows = [finished_row(notebook, target, cell) for target, cell in zip(targets, cells, strict=True)]
     todo = [i for i, row in enumerate(rows) if row is None]
-    kernels = Kernels()
+    running: dict[Future, int] = {}
+    kernels: list[subprocess.Popen] = []
     bar = tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run", dynamic_ncols=True)
     # papermill's own `cwd` changes the folder of the whole process, back and forth in each thread: done here once
     with bar, chdir(notebook.parent), ThreadPoolExecutor(jobs) as pool:
         try:
-            running = {pool.submit(_run, notebook, targets[i], cells[i], kernels): i for i in todo}
+            for i in todo:
+                running[pool.submit(_run, notebook, targets[i], cells[i], kernels)] = i
             for job in as_completed(running):
                 rows[running[job]] = job.result()
                 write_table(rows, cells, out / f"{notebook.stem}.csv")
                 bar.update()
         except BaseException:  # Ctrl-C, or a full disk
             pool.shutdown(wait=False, cancel_futures=True)
-            kernels.stop()
+            while not all(job.done() for job in running):  # a thread that waits for its kernel can't be interrupted
+                for kernel in kernels:  # more may come: one that is just starting
+                    kernel.kill()
+                time.sleep(0.1)
             raise
     return write_table(rows, cells, out / f"{notebook.stem}.csv")
 
@@ -132,11 +137,14 @@ def _row(nb: NotebookNode, cell: Cell) -> Cell:
     return {**cell, **results, "duration_s": nb.metadata.papermill.duration, "error": ""}
 
 
-def _run(notebook: Path, target: Path, cell: Cell, kernels: Kernels) -> Cell:
-    """Execute one cell of the grid; its row. The copy gets its name when it is complete."""
+def _run(notebook: Path, target: Path, cell: Cell, kernels: list[subprocess.Popen]) -> Cell:
+    """Execute one cell of the grid, with a kernel that joins `kernels`; its row. A complete copy gets its name."""
     part = target.with_suffix(".unfinished.ipynb")
+    config = Config(OneThreadManager={"started": kernels.append})
+    options = {"kernel_name": "python3", "kernel_manager_class": OneThreadManager, "config": config}
+    options |= {"extra_arguments": ["--log-level=ERROR"], "progress_bar": False}
     try:
-        nb = papermill.execute_notebook(str(notebook), str(part), cell, progress_bar=False, **kernels.options)
+        nb = papermill.execute_notebook(str(notebook), str(part), cell, **options)
         row = _row(nb, cell)
         tidy(part)
         os.replace(part, target)
@@ -158,36 +166,10 @@ class OneThreadManager(AsyncKernelManager):
         self.started(self.provisioner.process)
 
 
-class Kernels:
-    """The kernels of a sweep: papermill starts them with these options, and `stop` ends all of them.
-
-    Ctrl-C doesn't reach a kernel, and a thread that waits for one can't be interrupted: so the kernel is ended.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._running, self._stopped = threading.Lock(), [], False
-        config = Config(OneThreadManager={"started": lambda process: self._started(process)})  # no method: it's copied
-        self.options = {"kernel_name": "python3", "kernel_manager_class": OneThreadManager, "config": config}
-        self.options["extra_arguments"] = ["--log-level=ERROR"]
-
-    def _started(self, process: subprocess.Popen) -> None:
-        with self._lock:
-            self._running.append(process)
-            if self._stopped:  # while this one was starting
-                process.kill()
-
-    def stop(self) -> None:
-        """End all kernels that still run, and those that start from now on."""
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                process.kill()  # nothing happens to one that has ended
-
-
 def main_result(table: pd.DataFrame, cells: Sequence[Cell]) -> str | None:
     """What to plot if nobody says: accuracy, or else the first result that is a number; None without one."""
-    results = [name for name in table.columns if name not in {*cells[0], *NOT_RESULTS}]
-    numbers = [name for name in results if pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    results = table.drop(columns=[*cells[0], *NOT_RESULTS]).dropna(axis=1, how="all")
+    numbers = results.select_dtypes(["number", "bool"])
     return "accuracy" if "accuracy" in numbers else next(iter(numbers), None)
 
 

@@ -65,10 +65,15 @@ def load(
 
     root: where files are looked for; None means the environment's MANKIT_DATA, else this project's data/. For
     "folder" the folder itself, with train/<class>/*.jpg, and the same in test/ or val/ (only val/: it serves as test).
-    seed: draws the glyphs, and which training images are used and which are held out as `val`. A real test
-    set never depends on it. *_size: how many images, classes kept in proportion; None means the usual number,
-    val_size=0 holds nothing out. size: height and width in pixels. download: fetch what is missing.
-    ValueError: unknown name, missing or damaged files, impossible sizes.
+    Args:
+        seed: draws the glyphs, and which training images are used and which are held out as `val`; a real test set
+            never depends on it.
+        train_size: how many training images, classes kept in proportion (default: all).
+        val_size: how many of the training images are held out (default: the data set's usual number).
+        test_size: how many test images (default: all).
+        size: height and width in pixels.
+        download: fetch what is missing.
+    Raises: ValueError for an unknown name, missing or damaged files, impossible sizes.
     """
     kind, _, path = name.partition(":")
     choose("data", kind if kind == "folder" else name, [*DATASETS, "folder:PATH"])

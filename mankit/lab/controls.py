@@ -1,32 +1,37 @@
-"""The live panel's controls: labelled widgets, and the recipe that they stand for."""
+"""The live panel's controls: labelled widgets, and the recipe that they stand for.
+
+The widgets of a rule's options are made from the rule's own signature, so a new rule brings its own.
+"""
 
 from __future__ import annotations
 
 import functools
 import html
+import inspect
 import json
 import shlex
 from collections.abc import Callable
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
-import anywidget
 import ipywidgets as w
-import traitlets
 from torch import nn
 
 from ..blocks import cut
 from ..charts.looks import COLORS
+from ..heads import Between, Rule
 from ..images import DATASETS
 from ..networks import build_network
-from ..recipes import Recipe
-from ..rules import RULES, entry_of, options_of
-from ..rules.man import Branches
+from ..rules import RULES, bases_of, entry_of, help_of, name_of, options_of
+from ..studies import Recipe
+from ..studies.recipe import LAB_SETTINGS
 from .figure import block_color
 
 NETWORKS = ("lab", "lab16", "cifar_resnet20", "cifar_resnet32")
 # 1 - decay falls in steps of 1, 2, 5: evenly spaced on -log10(1 - decay), and both ends are exact
 DECAYS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 SMALL = {"train_size": 4000, "size": 16}  # of photographs, so that a run takes a minute on a laptop
+PHOTOGRAPHS = ("cifar10", "svhn", "stl10")
+MAIN = ("rule", "K", "data", "network", "epochs", "lr", "seed")
 WIDTH, LABEL = "330px", {"description_width": "120px"}
 
 
@@ -37,146 +42,65 @@ def units(network: str) -> int:
 
 
 class Controls:
-    """Widgets for the fields of a recipe. What a widget can't show (batch, head, ...) stays as in `recipe`."""
+    """Widgets for the fields of a recipe and all rules' options. What no widget shows (batch, ...) stays as given."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe, options = recipe, recipe.options
-        lam_x, lam_y = (_weight(name, options.get(name, 1.0)) for name in ("lam_x", "lam_y"))
-        self.rule = _choice(
-            "Rule", [(entry_of(name).label, name) for name in RULES], recipe.rule, "How the blocks are trained"
+        self._recipe = recipe
+        rules = {name: entry_of(name).label for name in RULES} | {recipe.rule: entry_of(recipe.rule).label}
+        self.rule = _choice("Rule", {label: rule for rule, label in rules.items()}, recipe.rule, "How blocks are trained")
+        self.K = _make(
+            w.IntSlider, "Blocks K", "How many gradient-isolated blocks (1: plain BP)",
+            value=recipe.K, min=1, max=max(recipe.K, units(recipe.network)),
         )
-        self.K = w.IntSlider(
-            recipe.K,
-            1,
-            max(recipe.K, units(recipe.network)),
-            description="Blocks K",
-            **_look(),
-            tooltip="Into how many gradient-isolated blocks the network is cut (1: plain BP)",
+        names = dict.fromkeys([name for name in DATASETS if name != "folder"] + [recipe.data])
+        self.data = _choice("Data", names, recipe.data, "glyphs and digits need no download; photographs are made small")
+        networks = dict.fromkeys([*NETWORKS, recipe.network])
+        self.network = _choice("Network", networks, recipe.network, "lab: 9 layers, lab16: 16; ResNets want a GPU")
+        self.epochs = _make(w.BoundedIntText, "Epochs", "Passes over the data", value=recipe.epochs, min=1, max=400)
+        self.lr = _make(
+            w.FloatLogSlider, "Learning rate", "The highest; it warms up and falls again",
+            value=recipe.lr, base=10, min=-3, max=0.5, step=0.05, readout_format=".3f",
         )
-        self.base = _choice(
-            "MAN over",
-            [(entry_of(n).label, n) for n in ("greedy", "dgl", "infopro")],
-            options.get("base", "dgl"),
-            "The rule whose loss is taken on the look-ahead",
-        )
-        self.branches = _choice(
-            "MAN's branches",
-            list(zip(("both (MAN)", "bias only", "EMA only", "twin: two trained"), get_args(Branches), strict=True)),
-            options.get("branches", "both"),
-            "MAN, or one of its controls",
-        )
-        self.decay = w.SelectionSlider(
-            options=[(_decay_name(d), d) for d in sorted({*DECAYS, float(options.get("decay", 0.995))})],
-            value=float(options.get("decay", 0.995)),
-            description="EMA decay",
-            **_look(),
-            tooltip="How slowly the EMA follows the next layer; may be moved while it trains",
-        )
-        self.lam_x = w.FloatSlider(
-            lam_x,
-            min=0,
-            max=max(5, lam_x),
-            step=0.25,
-            description="\u03bb\u2081 (image)",
-            tooltip="InfoPro: weight of the reconstruction of the image",
-            **_look(),
-        )
-        self.lam_y = w.FloatSlider(
-            lam_y,
-            min=0,
-            max=max(5, lam_y),
-            step=0.25,
-            description="\u03bb\u2082 (class)",
-            tooltip="InfoPro: weight of the classification",
-            **_look(),
-        )
-        names = [name for name in DATASETS if name != "folder"]
-        self.data = _choice(
-            "Data",
-            names + [recipe.data] * (recipe.data not in names),
-            recipe.data,
-            "glyphs and digits need no download; photographs are made small (16 x 16)",
-        )
-        self.network = _choice(
-            "Network",
-            list(dict.fromkeys([*NETWORKS, recipe.network])),
-            recipe.network,
-            "lab: 9 layers, lab16: 16; the ResNets are slow without a GPU",
-        )
-        self.epochs = w.BoundedIntText(
-            recipe.epochs, 1, 400, description="Epochs", tooltip="Passes over the data", **_look()
-        )
-        self.lr = w.FloatLogSlider(
-            recipe.lr,
-            base=10,
-            min=-3,
-            max=0.5,
-            step=0.05,
-            description="Learning rate",
-            readout_format=".3f",
-            tooltip="The highest; it warms up and falls again",
-            **_look(),
-        )
-        self.seed = w.BoundedIntText(
-            recipe.seed, 0, 9999, description="Seed", **_look(), tooltip="Of the weights, the data and their order"
-        )
+        self.seed = _make(w.BoundedIntText, "Seed", "Of weights, data and order", value=recipe.seed, min=0, max=9999)
+        self.main = {name: self.__dict__[name] for name in MAIN}
+        self.options = option_widgets(rules, recipe.options)
         self.strip = w.HTML(layout=w.Layout(margin="4px 0"))
-        self._kept_options = {name: v for name, v in recipe.options.items() if name not in self._by_option()}
-        self._columns = w.HBox(
-            [
-                w.VBox([self.rule, self.K, self.data, self.network, self.epochs, self.lr, self.seed]),
-                w.VBox([self.base, self.branches, self.decay, self.lam_x, self.lam_y]),
-            ],
-            layout=w.Layout(flex_flow="row wrap", align_items="flex-start"),
-        )
-        self.box = w.VBox([self._columns, self.strip])
-        for widget in self.all():
-            widget.observe(self._fit, "value")
+        columns = [w.VBox(list(group.values())) for group in (self.main, self.options)]
+        row = w.HBox(columns, layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
+        self.box = w.VBox([row, self.strip])
+        self.on_change(self._fit)
         self._fit()
 
     def all(self) -> list[w.Widget]:
         """Every widget that has a value."""
-        plain = [self.rule, self.K, self.data, self.network, self.epochs, self.lr, self.seed]
-        return plain + list(self._by_option().values())
+        return [*self.main.values(), *self.options.values()]
 
-    def _by_option(self) -> dict[str, w.Widget]:
-        return {
-            "base": self.base,
-            "branches": self.branches,
-            "decay": self.decay,
-            "lam_x": self.lam_x,
-            "lam_y": self.lam_y,
-        }
+    def allowed(self) -> dict[str, inspect.Parameter]:
+        """The options that the chosen rule takes, over the chosen base."""
+        own, base = options_of(self.rule.value), self.options.get("base")
+        return options_of(self.rule.value, base.value) if "base" in own and base else own
 
     @property
     def recipe(self) -> Recipe:
-        """What the controls stand for now."""
-        rule, allowed = self.rule.value, options_of(self.rule.value, self.base.value)
-        chosen = {**self._kept_options, **{name: widget.value for name, widget in self._by_option().items()}}
+        """What the controls stand for now; an option at the rule's own default isn't said, unless it was given."""
+        allowed = self.allowed()
+        chosen = {name: self.options[name].value for name in self._recipe.options if name in allowed}
+        for name, parameter in allowed.items():
+            if self.options[name].value != _default(parameter):
+                chosen[name] = self.options[name].value
         data, sizes = self.data.value, self._recipe.data_options
         if data != self._recipe.data:
-            sizes = SMALL if data in ("cifar10", "svhn", "stl10") else {}
-        return self._recipe.but(
-            rule=rule,
-            K=self.K.value,
-            options={name: v for name, v in chosen.items() if name in allowed},
-            network=self.network.value,
-            data=data,
-            data_options=sizes,
-            epochs=self.epochs.value,
-            lr=self.lr.value,
-            seed=self.seed.value,
-        )
+            sizes = SMALL if data in PHOTOGRAPHS else {}
+        values = {name: widget.value for name, widget in self.main.items()}
+        return self._recipe.but(**values, options=chosen, data_options=sizes)
 
-    def _fit(self, change: object = None) -> None:
+    def _fit(self) -> None:
         """Show what the rule takes, let K go as far as the network does, draw the cut."""
         self.K.max = units(self.network.value)  # a larger value goes down with it
-        allowed = options_of(self.rule.value, self.base.value)
-        for name, widget in self._by_option().items():
+        allowed = self.allowed()
+        for name, widget in self.options.items():
             widget.disabled = name not in allowed
             widget.layout.display = "" if name in allowed else "none"
-        if self.rule.value == "man" and self.branches.value in ("bias", "twin"):
-            self.decay.disabled = True  # there is no EMA that follows
         self.strip.value = cut_strip(units(self.network.value), self.K.value, self.rule.value)
 
     def on_change(self, do: Callable[[], None]) -> None:
@@ -185,48 +109,50 @@ class Controls:
             widget.observe(lambda change: do(), "value")
 
 
-class CopyButton(anywidget.AnyWidget):
-    """A button that puts `text` on the reader's clipboard, in the reader's own browser.
-
-    It also says how wide the panel is on the page, in pixels (plotly's widget doesn't look), and how many views of
-    it the page has: none once its cell or notebook is closed.
-    """
-
-    _esm = """
-    let views = 0;  // of this page
-    export default { render({ model, el }) {
-        const button = document.createElement("button");
-        const name = "Copy as command";
-        button.className = "jupyter-button lm-Widget jupyter-widgets";
-        button.style.width = "auto";
-        button.textContent = name;
-        button.title = "Copies the mankit train command that makes this run, number for number";
-        button.onclick = async () => {
-            await navigator.clipboard.writeText(model.get("text"));
-            button.textContent = "Copied";
-            setTimeout(() => { button.textContent = name; }, 1500);
-        };
-        el.appendChild(button);
-        const observer = new ResizeObserver(([entry]) => {
-            model.set("width", Math.round(entry.contentRect.width));
-            model.save_changes();
-        });
-        requestAnimationFrame(() => observer.observe(el.closest(".jp-OutputArea-output") ?? document.body));
-        const count = by => {
-            views += by;
-            model.set("views", views);
-            model.save_changes();
-        };
-        count(+1);
-        return () => { observer.disconnect(); count(-1); };  // the cell or the notebook was closed
-    } }
-    """
-    text = traitlets.Unicode("").tag(sync=True)
-    width = traitlets.Int(0).tag(sync=True)
-    views = traitlets.Int(0).tag(sync=True)
+def option_widgets(rules: dict[str | Rule, str], given: dict[str, object]) -> dict[str, w.Widget]:
+    """A widget for each option of any of the rules, with the value given, else the lab's, else the rule's own."""
+    widgets: dict[str, w.Widget] = {}
+    for rule in rules:
+        for name, parameter in options_of(rule).items():
+            usual = LAB_SETTINGS.get(name, _default(parameter))
+            value = given.get(name, usual[0] if isinstance(usual, tuple) else usual)
+            if name not in widgets:
+                kind = type(value) if parameter.annotation is parameter.empty else parameter.annotation
+                words = help_of(rule).get(name) or f"an option of {rules[rule]}"
+                widgets[name] = _option(name, kind, value, words, bases_of(rule))
+    return widgets
 
 
-def cut_strip(count: int, K: int, rule: str) -> str:
+def _option(name: str, kind: object, value: object, words: str, bases: list[str]) -> w.Widget:
+    """The widget that fits an option's type."""
+    title = name.replace("_", " ")
+    between = next((mark for mark in get_args(kind)[1:] if isinstance(mark, Between)), None)
+    if name == "base":
+        return _choice(title, {entry_of(base).label: base for base in bases}, value, words)
+    if get_origin(kind) is Literal:
+        return _choice(title, dict.fromkeys(get_args(kind)), value, words)
+    if kind is bool:
+        return _make(w.Checkbox, title, words, value=value)
+    if between == (0, 1):
+        names = {0.0: "0 (copy)", 1.0: "1 (frozen)"}
+        options = [(names.get(d, f"{d:g}"), d) for d in sorted({*DECAYS, float(value)})]
+        return _make(w.SelectionSlider, title, words + " May be moved while it trains.", options=options, value=value)
+    if kind is float or float in get_args(kind):
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name}={value}: the panel has one weight for all blocks; give a number")
+        low, high = between or (min(0.0, value), max(5.0, value))
+        return _make(w.FloatSlider, title, words, value=value, min=low, max=high, step=(high - low) / 20)
+    if kind is int:
+        return _make(w.BoundedIntText, title, words, value=value, min=min(0, value), max=10**6)
+    return _make(w.Text, title, words, value=str(value), continuous_update=False)
+
+
+def _default(parameter: inspect.Parameter) -> object:
+    """An option's default, a rule by its name."""
+    return name_of(parameter.default) if callable(parameter.default) else parameter.default
+
+
+def cut_strip(count: int, K: int, rule: str | Rule) -> str:
     """The network's layers in a row, coloured and numbered by block, as HTML."""
     cells, sizes = [], [len(block) for block in cut([nn.Identity()] * count, K)]
     for k, size in enumerate(sizes):
@@ -236,7 +162,8 @@ def cut_strip(count: int, K: int, rule: str) -> str:
         )
         cells.append(f'<div style="{style}" title="block {k + 1}: {size} of {count} layers">{k + 1}</div>')
     text = f"{count} layers (stem + {count - 1} units) in K = {K} block{'s' * (K > 1)}"
-    text += " (BP: where it is measured; the gradient passes)" if rule == "bp" else ": no gradient passes a gap"
+    one = entry_of(rule).one_block
+    text += " (where it is measured; the gradient passes)" if one else ": no gradient passes a gap"
     return (
         f'<div role="img" aria-label="{text}: {", ".join(map(str, sizes))} layers" style="max-width:680px">'
         f'<div style="display:flex;gap:6px">{"".join(cells)}</div>'
@@ -245,35 +172,31 @@ def cut_strip(count: int, K: int, rule: str) -> str:
 
 
 def parameters(recipe: Recipe) -> dict[str, object]:
-    """A recipe as parameters of a notebook: rule, K, data, network, epochs, lr, seed and the rule's own options."""
-    plain = {
-        "rule": recipe.rule,
-        "K": recipe.K,
-        "data": recipe.data,
-        "network": recipe.network,
-        "epochs": recipe.epochs,
-        "lr": recipe.lr,
-        "seed": recipe.seed,
-    }
-    return {**plain, **recipe.options}
+    """A recipe as parameters of a notebook: the main fields and the rule's own options."""
+    settings = recipe.settings()
+    return {name: settings[name] for name in MAIN} | recipe.options
 
 
 def command(recipe: Recipe) -> str:
-    """The `mankit train` command that makes the same run, number for number."""
-    words = ["mankit", "train"]
-    values = {**parameters(recipe), **recipe.data_options, "batch": recipe.batch}
-    for name, value in values.items():
-        words += ["--" + name.replace("_", "-"), str(value)]
-    for name, on in (("per-step", recipe.per_step), ("augment", recipe.augment)):
-        words += [f"--{name}"] * on
+    """The `mankit train` command that makes the same run, number for number; a line that says why there is none."""
+    try:
+        words = ["mankit", "train", "--rule", name_of(recipe.rule)]
+    except ValueError as error:  # the reader's own, not in RULES yet
+        return f"# {error}"
+    usual = Recipe().settings()
+    for name, value in recipe.settings().items():
+        if name == "rule" or value is None or name in usual and value == usual[name] and name not in MAIN:
+            continue
+        option = "--" + name.replace("_", "-")
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [option] * value if isinstance(value, bool) else [option, text]
     return shlex.join(words)
 
 
 def as_papermill(recipe: Recipe) -> str:
     """The parameters as options of `mankit run NOTEBOOK` (and of papermill)."""
-    return " ".join(
-        f"-p {name} {shlex.quote(v if isinstance(v, str) else json.dumps(v))}" for name, v in parameters(recipe).items()
-    )
+    values = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in parameters(recipe).items()}
+    return " ".join(f"-p {name} {shlex.quote(text)}" for name, text in values.items())
 
 
 def folded(error: str) -> str:
@@ -285,20 +208,13 @@ def folded(error: str) -> str:
     )
 
 
-def _look() -> dict[str, object]:
-    """Width and label of a control: a layout of its own each, since some are hidden at times."""
-    return {"layout": w.Layout(width=WIDTH), "style": LABEL}
+def _make(kind: type[w.Widget], name: str, words: str, **values: object) -> w.Widget:
+    """A labelled control, with a layout of its own, since some are hidden at times."""
+    look = {"layout": w.Layout(width=WIDTH), "style": LABEL}
+    return kind(**values, description=name, tooltip=words, **look)
 
 
-def _choice(name: str, options: list, value: object, tooltip: str) -> w.Dropdown:
-    return w.Dropdown(options=options, value=value, description=name, tooltip=tooltip, **_look())
-
-
-def _weight(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or value < 0:
-        raise ValueError(f"{name}={value}: the panel has one weight for all blocks; give a number from 0 up")
-    return float(value)
-
-
-def _decay_name(decay: float) -> str:
-    return {0.0: "0 (copy)", 1.0: "1 (frozen)"}.get(decay, f"{decay:g}")
+def _choice(name: str, options: dict[str, object], value: object, words: str) -> w.Dropdown:
+    """A list of names, each for itself or for what the dict says."""
+    pairs = [(label, label if chosen is None else chosen) for label, chosen in options.items()]
+    return _make(w.Dropdown, name, words, options=pairs, value=value)

@@ -19,7 +19,7 @@ from ..charts.plotly_pen import spec
 from ..charts.plots import ticks
 from ..charts.words import say
 from ..rules import entry_of, options_of
-from .session import History
+from .watch import History
 
 MOST = 16  # blocks that can be drawn
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")

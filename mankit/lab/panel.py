@@ -18,72 +18,45 @@ import torch
 from IPython.display import display
 from tqdm import tqdm
 
-from ..charts import show
-from ..recipes import Recipe
-from ..rules import options_of
+from .. import charts
+from ..heads import Rule
+from ..studies import Recipe
+from ..studies.recipe import lab_recipe
 from . import figure
-from .controls import Controls, CopyButton, as_papermill, command, folded, parameters
-from .session import History, Session, watch
+from .controls import Controls, as_papermill, command, folded, parameters
+from .page import CopyButton
+from .session import Session
+from .watch import History, watch
 
 REDRAW = 0.3  # seconds between two pictures: many more, and messages to the page pile up
 PATIENCE = 2.0  # seconds to wait for a page to say that it has drawn the last picture
 
 
 def panel(
-    rule: str = "man",
+    rule: str | Rule = "man",
     K: int = 8,
     *,
-    decay: float = 0.995,
-    base: str = "dgl",
-    branches: str = "both",
-    lam_x: float = 1.0,
-    lam_y: float = 1.0,
-    head: str = "0c1f",
-    data: str = "glyphs",
-    data_options: dict[str, object] | None = None,
-    network: str | None = None,
-    epochs: int = 6,
-    batch: int = 100,
-    lr: float = 0.1,
-    seed: int = 0,
-    per_step: bool = True,
-    augment: bool = False,
     short_epochs: int = 3,
     device: str = "auto",
     live: bool | None = None,
+    **settings: object,
 ) -> Panel | Still:
     """A live panel with these settings to begin with; the last line of a cell shows it.
 
-    The settings are those of `mankit train` (and of `Recipe`); the learning rate moves at every step, since short
-    runs would lose a whole epoch to a rate of 0 otherwise.
-
     Args:
-        network: None: 'lab' (9 layers), or 'lab16' for a larger K.
+        rule: its name, or a function of your own. settings: those of `mankit train` and of `Recipe.of`, such as data,
+            epochs, lr, seed and the rule's options. The learning rate moves at every step, since short runs would
+            lose a whole epoch to a rate of 0 otherwise; the network has 9 layers ('lab'), or 16 for a larger K.
         short_epochs: epochs of the run where there is no live page.
         live: buttons or an ordinary figure? None: the environment's MANKIT_LIVE (1 or 0); without that, buttons
             where a Jupyter server started this kernel for a page, which papermill, nbval and nbconvert don't do.
     Raises: ValueError for settings that don't fit together.
     """
-    given = {"decay": decay, "base": base, "branches": branches, "lam_x": lam_x, "lam_y": lam_y, "head": head}
-    options = {name: value for name, value in given.items() if name in options_of(rule, base)}
-    network = network or ("lab" if K <= 9 else "lab16")
-    recipe = Recipe(
-        rule,
-        K,
-        options,
-        network,
-        data=data,
-        data_options=data_options or {},
-        epochs=epochs,
-        batch=batch,
-        lr=lr,
-        seed=seed,
-        per_step=per_step,
-        augment=augment,
-    )
+    usual = {"per_step": True, "network": "lab" if K <= 9 else "lab16"}
+    recipe = lab_recipe(rule=rule, K=K, **{**usual, **settings})
     if is_live(live):
         return Panel(recipe, device)
-    return Still(recipe.but(epochs=min(epochs, short_epochs)), device)
+    return Still(recipe.but(epochs=min(recipe.epochs, short_epochs)), device)
 
 
 def is_live(live: bool | None = None) -> bool:
@@ -112,7 +85,7 @@ class Still:
         return self.history
 
     def _ipython_display_(self) -> None:
-        show(figure.ordinary(self.train()))
+        charts.show(figure.ordinary(self.train()))
 
 
 class Panel:
@@ -130,7 +103,7 @@ class Panel:
         self._acked.set()
         self._make_widgets()
         self.controls.on_change(self._settings_moved)
-        self.controls.decay.observe(self._decay_moved, "value")
+        self.controls.options["decay"].observe(self._decay_moved, "value")
         self._settings_moved()
         self._tell()
 
@@ -232,7 +205,7 @@ class Panel:
     # --- controls ---
 
     def _decay_moved(self, change: object) -> None:
-        self.session.live.decay = self.controls.decay.value
+        self.session.live.decay = change["new"]
 
     def _settings_moved(self) -> None:
         recipe = self.recipe
@@ -295,8 +268,8 @@ class Panel:
     def _differs(self) -> bool:
         """Do the controls stand otherwise than in the run, but for the decay, which acts at once?"""
         now, then = self.recipe, self.session.recipe
-        decay = {"decay": then.options.get("decay")} if "decay" in then.options and now.rule == "man" else {}
-        return now.but(options={**now.options, **decay}) != then
+        moved = {name: then.options[name] for name in ("decay",) if name in then.options and name in now.options}
+        return now.but(options={**now.options, **moved}) != then
 
 
 def _button(name: str, icon: str, tooltip: str, do: object) -> w.Button:

@@ -1,12 +1,16 @@
 """Test accuracy of the network, and of every block's own head."""
 
-from collections.abc import Iterable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # x (B, 3, H, W) in [0, 1], y (B,) int64, on the net's device
+Found = TypeVar("Found")
 
 
 @contextmanager
@@ -21,18 +25,22 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
             module.training = training  # not module.train(): that would also set the submodules
 
 
+def each_batch(net: nn.Module, batches: Batches, measure: Callable[[Tensor, Tensor], Found]) -> list[Found]:
+    """measure(x, y) of every batch, in evaluation mode and without gradients. ValueError if there is none."""
+    with eval_mode(net), torch.no_grad():
+        found = [measure(x, y) for x, y in batches]
+    if not found:
+        raise ValueError("batches held 0 images, at least 1 is needed: a used-up generator? make it anew")
+    return found
+
+
 def evaluate(net: nn.Module, batches: Batches) -> float:
     """Percent of the images that the network's own output gets right.
 
     Raises ValueError if `batches` is empty.
     """
-    right, total = 0, 0
-    with eval_mode(net), torch.no_grad():
-        for x, y in batches:
-            right = right + (net(x).argmax(1) == y).sum()  # a tensor on the device: no waiting for it here
-            total += len(y)
-    _check_any(total)
-    return 100 * int(right) / total
+    right = torch.cat(each_batch(net, batches, lambda x, y: net(x).argmax(1) == y))  # (N,)
+    return 100 * int(right.sum()) / len(right)
 
 
 def block_accuracy(net: nn.Module, batches: Batches) -> list[float]:
@@ -41,23 +49,14 @@ def block_accuracy(net: nn.Module, batches: Batches) -> list[float]:
     nan for a head that has no class scores (a contrastive one): use `probe_accuracy` there.
     Raises ValueError if `batches` is empty.
     """
-    right, total = 0, 0
-    with eval_mode(net), torch.no_grad():
-        for x, y in batches:
-            pairs = zip(net.heads, net.features(x), strict=True)
-            right = right + torch.stack([_count_right(head, h, y) for head, h in pairs])
-            total += len(y)
-    _check_any(total)
-    return (100 * right.cpu().double() / total).tolist()  # the one transfer from the device
+
+    def count(x: Tensor, y: Tensor) -> Tensor:  # -> (K, B)
+        return torch.stack([_right(head, h, y) for head, h in zip(net.heads, net.features(x), strict=True)])
+
+    right = torch.cat(each_batch(net, batches, count), dim=1)  # (K, N), on the device: no waiting for a batch
+    return (100 * right.sum(1).cpu().double() / right.shape[1]).tolist()
 
 
-def _count_right(head: nn.Module, h: Tensor, y: Tensor) -> Tensor:
-    """How many labels the head gets right, as a float on the device; nan without class scores."""
-    if not head.has_logits:
-        return torch.full((), torch.nan, device=h.device)
-    return (head(h).argmax(1) == y).sum().float()
-
-
-def _check_any(total: int) -> None:
-    if total == 0:
-        raise ValueError("batches held 0 images, at least 1 is needed: a used-up generator? make it anew")
+def _right(head: nn.Module, h: Tensor, y: Tensor) -> Tensor:
+    """1.0 for an image whose label the head gets right, else 0.0, (B,); nan without class scores."""
+    return (head(h).argmax(1) == y).float() if head.has_logits else torch.full(y.shape, torch.nan, device=y.device)

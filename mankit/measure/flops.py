@@ -3,6 +3,8 @@
 The counter knows convolutions and matrix products; BatchNorm, ReLU and the optimizer are not in it.
 """
 
+from __future__ import annotations
+
 import copy
 
 import torch

@@ -1,5 +1,7 @@
 """Does a local loss push a block where back-propagation would?"""
 
+from __future__ import annotations
+
 import copy
 
 import torch
@@ -15,23 +17,14 @@ def gradient_cosine(net: nn.Module, x: Tensor, y: Tensor) -> list[float]:
     gradient is zero or the block has no trainable parameters. Runs on a copy in training mode.
     """
     net = copy.deepcopy(net).train()
-    h = net.normalize(x)
-    local = []
-    for block, head in zip(net.blocks, net.heads, strict=True):
+    parameters = [[p for p in block.parameters() if p.requires_grad] for block in net.blocks]
+    h, local = net.normalize(x), []
+    for block, head, own in zip(net.blocks, net.heads, parameters, strict=True):
         h = block(h.detach())
-        local.append(_flat_gradient(head.loss(h, x, y), _trainable(block)))
-    return [_cosine(a, b) for a, b in zip(local, _bp_gradients(net, x, y), strict=True)]
-
-
-def _bp_gradients(net: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
-    """The gradient of the network's cross-entropy, one flat vector a block."""
-    counts = [sum(p.numel() for p in _trainable(block)) for block in net.blocks]
-    parameters = [p for block in net.blocks for p in _trainable(block)]
-    return list(_flat_gradient(F.cross_entropy(net(x), y), parameters).split(counts))
-
-
-def _trainable(block: nn.Module) -> list[nn.Parameter]:
-    return [p for p in block.parameters() if p.requires_grad]
+        local.append(_flat_gradient(head.loss(h, x, y), own))
+    bp = _flat_gradient(F.cross_entropy(net(x), y), [p for own in parameters for p in own])
+    pairs = zip(local, bp.split([len(gradient) for gradient in local]), strict=True)
+    return [(a @ b / (a.norm() * b.norm())).item() for a, b in pairs]  # 0 / 0 is nan: no direction
 
 
 def _flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
@@ -40,7 +33,3 @@ def _flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
         return torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=loss.device)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return torch.cat([g.flatten().double() for g in gradients])
-
-
-def _cosine(a: Tensor, b: Tensor) -> float:
-    return (a @ b / (a.norm() * b.norm())).item()  # 0 / 0 is nan: a zero gradient has no direction

@@ -4,6 +4,8 @@ Counted on any device from `saved_tensors_hooks`, so a CPU shows what a GPU woul
 Not counted: weights, gradients, optimizer state and an operation's own workspace (`cuda_peak` has these).
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ class SavedBytes(saved_tensors_hooks):
         # The storages themselves, not only addresses: a freed address would be used again and counted once.
         self._seen = {storage.data_ptr(): storage for storage in (t.untyped_storage() for t in exclude)}
 
-    def __enter__(self) -> "SavedBytes":
+    def __enter__(self) -> SavedBytes:
         super().__enter__()
         return self
 
@@ -81,15 +83,13 @@ def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
     h = net.normalize(x)
     exclude = [*net.parameters(), *net.buffers(), x, y, h]
     kept, peak = 0, 0  # kept: the inputs of the layers so far, without the images
-    for layer in net.blocks[0]:
+    for segment in [*net.blocks[0], lambda h: net.heads[0].loss(h, x, y)]:
         with SavedBytes([*exclude, h]) as saved:
-            output = layer(h)
+            output = segment(h)
         peak = max(peak, kept + saved.bytes)
         h = output.detach().requires_grad_()
         kept += h.untyped_storage().nbytes()
-    with SavedBytes([*exclude, h]) as saved:
-        net.heads[0].loss(h, x, y)
-    return max(peak, kept + saved.bytes)
+    return peak
 
 
 def layer_bytes(layers: Sequence[nn.Module], image_shape: tuple[int, int, int]) -> list[int]:
@@ -125,9 +125,8 @@ def cuda_peak() -> Iterator[Peak]:
     Everything allocated counts: weights, gradients, workspaces, and what was there before.
     """
     peak = Peak()
-    if not torch.cuda.is_available():
-        yield peak
-        return
-    torch.cuda.reset_peak_memory_stats()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     yield peak
-    peak.bytes = torch.cuda.max_memory_allocated()
+    if torch.cuda.is_available():
+        peak.bytes = torch.cuda.max_memory_allocated()

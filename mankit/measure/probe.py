@@ -4,11 +4,13 @@ Alain & Bengio 2016, "Understanding intermediate layers using linear classifier 
 is a ridge classifier, not SGD: a closed form, so two calls give the same number.
 """
 
+from __future__ import annotations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .accuracy import Batches, eval_mode
+from .accuracy import Batches, each_batch
 
 
 def block_features(net: nn.Module, batches: Batches, grid: int = 1) -> tuple[list[Tensor], Tensor]:
@@ -19,14 +21,12 @@ def block_features(net: nn.Module, batches: Batches, grid: int = 1) -> tuple[lis
     """
     if grid < 1:
         raise ValueError(f"grid={grid}, but features are averaged over grid x grid cells: choose 1 or more")
-    pooled, labels = [], []
-    with eval_mode(net), torch.no_grad():
-        for x, y in batches:
-            pooled.append([F.adaptive_avg_pool2d(h, grid).flatten(1).cpu() for h in net.features(x)])
-            labels.append(y.cpu())
-    if not labels:
-        raise ValueError("batches held 0 batches, at least 1 is needed: a used-up generator? make it anew")
-    return [torch.cat(parts) for parts in zip(*pooled, strict=True)], torch.cat(labels)
+
+    def pool(x: Tensor, y: Tensor) -> list[Tensor]:
+        return [y.cpu(), *(F.adaptive_avg_pool2d(h, grid).flatten(1).cpu() for h in net.features(x))]
+
+    labels, *features = (torch.cat(parts) for parts in zip(*each_batch(net, batches, pool), strict=True))
+    return features, labels
 
 
 def linear_probe(
@@ -60,7 +60,5 @@ def probe_accuracy(
     """
     train_features, train_labels = block_features(net, train_batches, grid)
     test_features, test_labels = block_features(net, test_batches, grid)
-    return [
-        linear_probe(train, train_labels, test, test_labels, alpha)
-        for train, test in zip(train_features, test_features, strict=True)
-    ]
+    pairs = zip(train_features, test_features, strict=True)
+    return [linear_probe(train, train_labels, test, test_labels, alpha) for train, test in pairs]

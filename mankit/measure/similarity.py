@@ -5,6 +5,8 @@ estimate HSIC_1 (Song et al. 2012), which may be averaged over minibatches (Nguy
 Deep Networks Learn the Same Things?"); the biased one is near 1 whenever features outnumber images.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class MinibatchCKA:
     """
 
     def __init__(self) -> None:
-        self._ab = self._aa = self._bb = None
+        self._sums: list[Tensor] = []  # of HSIC_1: a with b (Ka, Kb), a with itself (Ka,), b with itself (Kb,)
 
     def update(self, features_a: list[Tensor], features_b: list[Tensor]) -> None:
         """Add one batch: per layer (n, ...), the same n images in all; raises ValueError for n < 4."""
@@ -26,17 +28,15 @@ class MinibatchCKA:
         a = torch.stack([_centred_gram(h) for h in features_a])  # (Ka, n * n)
         b = a if features_b is features_a else torch.stack([_centred_gram(h) for h in features_b])
         n = len(features_a[0])
-        ab, aa, bb = (term / (n * (n - 3)) for term in (a @ b.T, (a * a).sum(1), (b * b).sum(1)))
-        if self._ab is None:
-            self._ab, self._aa, self._bb = ab, aa, bb
-        else:
-            self._ab, self._aa, self._bb = self._ab + ab, self._aa + aa, self._bb + bb
+        terms = [term / (n * (n - 3)) for term in (a @ b.T, (a * a).sum(1), (b * b).sum(1))]
+        self._sums = [old + new for old, new in zip(self._sums or (0, 0, 0), terms, strict=True)]
 
     def compute(self) -> Tensor:
         """CKA (Ka, Kb) in float64; nan where a layer's features are constant. ValueError without updates."""
-        if self._ab is None:
+        if not self._sums:
             raise ValueError("0 batches were added, at least 1 is needed: call update() first")
-        return self._ab / (self._aa[:, None] * self._bb[None, :]).sqrt()
+        ab, aa, bb = self._sums
+        return ab / (aa[:, None] * bb[None, :]).sqrt()
 
 
 def cka_matrix(features_a: list[Tensor], features_b: list[Tensor]) -> Tensor:

@@ -14,12 +14,10 @@ import pandas as pd
 import pytest
 from processes import interruptible
 
-from mankit import reproduce
-from mankit.published import STUDIES, Cell, Published, cells
-from mankit.recipes import Recipe
-from mankit.records import read_run
-from mankit.reproduce import beside_published, error_by_K, failures, jobs_of, published_by_K, read_study, train_study
-from mankit.runs import train_in
+from mankit.studies import Recipe, read_run, study, train_in
+from mankit.studies.papers import STUDIES, Cell, Published, cells
+from mankit.studies.report import beside_published, error_by_K, failures, published_by_K, read_study
+from mankit.studies.study import jobs_of, train_study
 
 ROOT = Path(__file__).parents[1]
 TINY = Recipe(
@@ -43,12 +41,18 @@ def tiny_cell(K, recipe=TINY, method="DGL", published=PAPER):
 def tiny_study(monkeypatch):
     """A study of two cells that train in a second, and one that can't."""
     found = [tiny_cell(2), tiny_cell(3), tiny_cell(2, TINY.but(data="folder:nowhere"), "broken", ())]
-    monkeypatch.setattr(reproduce, "cells", lambda *_: found)
+    monkeypatch.setattr(study, "cells", lambda *_: found)
     return found
 
 
+def trained(seeds=1, jobs=1, out=None):
+    """Train the study 'controls', and read it."""
+    train_study("controls", seeds=seeds, jobs=jobs, out=out)
+    return read_study("controls", seeds=seeds, out=out)
+
+
 def test_a_study_trains_what_is_missing_and_shows_what_fails(tiny_study, tmp_path):
-    runs = train_study("controls", seeds=2, jobs=2, out=tmp_path)
+    runs = trained(2, 2, tmp_path)
     assert list(runs.status[:4]) == ["done"] * 4
     assert all(runs.status[4:].str.match("failed: .*nowhere"))
     assert failures(runs) == 2
@@ -62,13 +66,13 @@ def test_a_study_trains_what_is_missing_and_shows_what_fails(tiny_study, tmp_pat
     # once more, with what was broken mended: the finished ones stay as they are
     tiny_study[2] = tiny_cell(2, TINY, "broken", ())
     again = [job.folder for job in jobs_of("controls", "quick", 2, tmp_path)[4:]]
-    runs = train_study("controls", seeds=2, jobs=1, out=tmp_path)
-    assert failures(runs) == 0 and not any((folder / reproduce.FAILED).exists() for folder in again)
+    runs = trained(2, 1, tmp_path)
+    assert failures(runs) == 0 and not any((folder / study.FAILED).exists() for folder in again)
     assert {file: file.stat().st_mtime_ns for file in kept} == written
 
 
 def test_tables_hold_our_numbers_and_the_published_ones(tiny_study, tmp_path):
-    runs = train_study("controls", seeds=2, jobs=2, out=tmp_path)
+    runs = trained(2, 2, tmp_path)
     table = beside_published(runs)
     row = table.loc[("CIFAR-10", "ResNet-32", "DGL", 2)]
     mine = runs[(runs.K == 2) & (runs.method == "DGL")].error_last
@@ -104,7 +108,7 @@ def test_bad_input_is_said_in_words(arguments, said):
 
 
 def test_a_worker_that_dies_is_a_failure_and_not_the_end(monkeypatch, tmp_path):
-    monkeypatch.setattr(reproduce, "cells", lambda *_: [tiny_cell(2)])
+    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2)])
 
     def kill():  # as the system does where memory runs out
         while not (workers := multiprocessing.active_children()):
@@ -112,9 +116,9 @@ def test_a_worker_that_dies_is_a_failure_and_not_the_end(monkeypatch, tmp_path):
         workers[0].kill()
 
     threading.Thread(target=kill).start()
-    runs = train_study("controls", out=tmp_path)
+    runs = trained(out=tmp_path)
     assert runs.status[0].startswith("failed: A process")
-    assert list(train_study("controls", out=tmp_path).status) == ["done"]
+    assert list(trained(out=tmp_path).status) == ["done"]
 
 
 # --- the command ---
@@ -128,9 +132,7 @@ def test_wrong_names_end_with_one_line_before_anything_is_done(mankit, tmp_path)
 
 
 def test_every_notebook_shows_what_is_there_and_the_report_has_all(mankit, monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        reproduce, "train_study", lambda study, profile, seeds, out, lr, **_: read_study(study, profile, seeds, out, lr)
-    )
+    monkeypatch.setattr(study, "train_study", lambda *_, **__: None)
     job = next(job for job in jobs_of("controls", "quick", 1, tmp_path) if job.cell.method == "DGL")
     # a run that is finished, in the place where it is looked for: its summary is all that is read
     train_in(tmp_path / "tiny", TINY)

@@ -1,4 +1,7 @@
-"""Files that survive a kill, a crash and a full disk: they are the old ones or the new ones, never a part."""
+"""What writes a run's folder: files that survive a kill, a crash and a full disk, and a lock.
+
+A file is the old one or the new one, never a part.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,41 @@ import io
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from warnings import warn
 
 import torch
 
+from ..errors import cannot_write, first_line
+
 NAME, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
+DAMAGES = (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError)
 
 
-def write(file: Path, content: bytes, keep: Path | None = None) -> None:
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for one process at a time; a process that is killed lets go of it.
+
+    Raises: ValueError where it is in use, or can't be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"{folder} is in use by another process: wait for it, or choose another folder") from error
+    except OSError as error:
+        raise cannot_write(f"to {folder}", error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write(file: Path, content: str | bytes, keep: Path | None = None) -> None:
     """Write a file whole, then put it in its place in one move. keep: where the old one goes.
 
     Raises: ValueError (a full disk, a folder that can't be written); the old file is then still there.
@@ -23,7 +52,7 @@ def write(file: Path, content: bytes, keep: Path | None = None) -> None:
     fresh = file.with_name(f".{file.name}.new")
     try:
         with fresh.open("wb") as opened:
-            opened.write(content)
+            opened.write(content.encode() if isinstance(content, str) else content)
             opened.flush()
             os.fsync(opened.fileno())  # on the disk before it gets its name
         if keep is not None and file.exists():
@@ -33,10 +62,8 @@ def write(file: Path, content: bytes, keep: Path | None = None) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             fresh.unlink()
-        raise ValueError(
-            f"can't write {file} ({error.strerror or error}): make room, or choose another folder; "
-            "what was saved before is still there"
-        ) from error
+        cure = "make room, or choose another folder; what was saved before is still there"
+        raise cannot_write(file, error, cure) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -61,23 +88,21 @@ def load(folder: Path) -> dict[str, object] | None:
 
     A damaged one is replaced by the one before, with a warning. Raises: ValueError if that is no better.
     """
-    newest, before = folder / NAME, folder / BEFORE
-    problem = None
-    for file in (newest, before):
+    newest, problem = folder / NAME, None
+    for file in (newest, folder / BEFORE):
         if file.exists():
             try:
                 state = _read(file)
-            except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            except DAMAGES as error:
                 problem = problem or error
                 continue
             if problem:
                 warn(f"{newest} is damaged: going on from the one before it", stacklevel=3)
-                os.replace(before, newest)
+                os.replace(file, newest)
             return state
     if problem:
-        raise ValueError(
-            f"{newest} is damaged ({str(problem).splitlines()[0]}): remove {folder} to begin this run anew"
-        ) from problem
+        why = f"{newest} is damaged ({first_line(problem)}): remove {folder} to begin this run anew"
+        raise ValueError(why) from problem
     return None
 
 

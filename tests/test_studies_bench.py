@@ -1,6 +1,5 @@
 """Bench: what is timed is the training step, what is counted is right, and the command's table holds both."""
 
-import copy
 import re
 import signal
 import subprocess
@@ -11,10 +10,9 @@ import pytest
 import torch
 from processes import interruptible
 
-from mankit import bench as library
-from mankit.bench import CHECKPOINTED, METHODS, bench, build, checkpointed, costs
-from mankit.measure import SavedBytes, checkpointed_bytes
-from mankit.training import local_step, make_optimizer, train
+from mankit.rules import RULES, Entry
+from mankit.studies import bench as library
+from mankit.studies.bench import CHECKPOINTED, bench, build, costs, methods
 
 COLUMNS = ["method", "ratio", "step_ms", "images_per_s", "saved_kib", "gflops"]
 TINY = {"network": "lab", "K": 3, "batch": 4, "size": 8, "rounds": 3}
@@ -26,55 +24,13 @@ def net_and_batch(K=1):
     return net, torch.rand(6, 3, 8, 8, dtype=torch.float64), torch.randint(10, (6,))
 
 
-# --- checkpoints ---
-
-
-@pytest.mark.parametrize("K", [1, 3])
-def test_checkpoints_leave_gradients_and_statistics_as_they_are(K):
-    plain, x, y = net_and_batch(K)
-    recomputed = checkpointed(copy.deepcopy(plain))
-    for net in (plain, recomputed):
-        h = net.normalize(x)
-        for block, head in zip(net.blocks, net.heads, strict=True):
-            h, _ = local_step(block, head, h, x, y)
-    gradients = [[p.grad for p in net.parameters()] for net in (plain, recomputed)]
-    assert len(gradients[0]) > 20 and all(g is not None for g in gradients[0])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), recomputed.buffers(), strict=True))
-
-
-def test_checkpointed_training_gives_the_same_weights():
-    plain, x, y = net_and_batch()
-    recomputed = checkpointed(copy.deepcopy(plain))
-    for net in (plain, recomputed):
-        for _ in train(net, make_optimizer(net), [(x, y)] * 3):
-            pass
-    states = (net.state_dict().values() for net in (plain, recomputed))
-    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    assert all(m.momentum == 0.1 for m in recomputed.modules() if isinstance(m, torch.nn.BatchNorm2d))
-
-
-def test_checkpoints_keep_less_and_run_again():
-    plain, x, y = net_and_batch()
-    runs = []
-    plain.blocks[0][4].conv1.register_forward_hook(lambda *_: runs.append(1))
-    kept = {}
-    for name, net in (("plain", plain), ("checkpointed", checkpointed(plain))):
-        with SavedBytes([*net.parameters(), *net.buffers(), x, y]) as saved:
-            local_step(net.blocks[0], net.heads[0], x, x, y)
-        kept[name] = saved.bytes
-    assert len(runs) == 3  # once, and twice
-    assert kept["checkpointed"] < 0.5 * kept["plain"]
-    assert checkpointed_bytes(plain, x, y) < 0.6 * kept["plain"]
-
-
 # --- the table ---
 
 
 def test_a_row_for_each_method_with_ratios_to_bp():
     table = bench(**TINY)
     assert list(table.columns) == COLUMNS
-    assert tuple(table["method"]) == METHODS
+    assert list(table["method"]) == methods()
     assert table["ratio"][0] == 1.0
     assert (table[COLUMNS[1:]] > 0).all().all()
     assert table["images_per_s"].to_numpy() == pytest.approx(4000 / table["step_ms"].to_numpy())
@@ -84,7 +40,7 @@ def test_times_are_medians_of_interleaved_rounds(monkeypatch):
     """A clock that the test turns: round 2 is ten times slower for all, InfoPro is slow once for itself."""
     order = []
     monkeypatch.setattr(library, "train", lambda net, *_, **__: iter(lambda: order.append(net) or 1, None))
-    cost = dict(zip(METHODS, (1.0, 1.5, 2.0, 3.0, 5.0), strict=True))
+    cost = dict(zip(methods(), (1.0, 1.5, 1.8, 2.0, 3.0, 5.0), strict=True))
     nets = {}
     monkeypatch.setattr(library, "build", lambda m, *a, real=build: nets.setdefault(m, real(m, *a)))
 
@@ -99,8 +55,8 @@ def test_times_are_medians_of_interleaved_rounds(monkeypatch):
     table = bench(**TINY).set_index("method")
     assert table["ratio"].to_dict() == pytest.approx(cost)
     assert table["step_ms"].to_dict() == pytest.approx({m: 1000 * c for m, c in cost.items()} | {"InfoPro": 21000})
-    names = [m for net in order for m in METHODS if nets[m] is net]
-    assert names == list(METHODS) * 4
+    names = [m for net in order for m in methods() if nets[m] is net]
+    assert names == methods() * 4
 
 
 def test_counted_costs_are_the_published_ones():
@@ -121,11 +77,19 @@ def test_costs_are_an_images_whatever_the_batch():
     assert costs(net, x[:2], y[:2]) == pytest.approx(costs(net, x, y), rel=0.05)
 
 
+def test_a_rule_of_ones_own_is_timed_too(monkeypatch):
+    monkeypatch.setitem(RULES, "mine", Entry(RULES["greedy"].build, "Mine"))
+    assert methods() == ["BP", CHECKPOINTED, "Greedy", "DGL", "InfoPro", "MAN", "Mine"]
+    assert build("Mine", "lab", 3, size=8).K == 3
+    with pytest.raises(ValueError, match="method='Mina': did you mean 'Mine'"):
+        build("Mina", "lab", 3)
+
+
 def test_every_method_trains_what_its_name_says():
-    nets = {method: build(method, "lab", 3, size=8) for method in METHODS}
-    assert [net.K for net in nets.values()] == [1, 1, 3, 3, 3]
+    nets = {method: build(method, "lab", 3, size=8) for method in methods()}
+    assert [net.K for net in nets.values()] == [1, 1, 3, 3, 3, 3]
     heads = {method: type(net.heads[0]).__name__ for method, net in nets.items() if net.K > 1}
-    assert heads == {"DGL": "Head", "InfoPro": "InfoProHead", "MAN": "MomentumHead"}
+    assert heads == {"Greedy": "Head", "DGL": "Head", "InfoPro": "InfoProHead", "MAN": "MomentumHead"}
     assert type(nets["MAN"].heads[0].base).__name__ == "InfoProHead"
     assert all(type(layer).__name__ == "Checkpointed" for layer in nets[CHECKPOINTED].blocks[0])
 
@@ -156,7 +120,7 @@ def test_command_prints_the_table_and_writes_it(mankit, tmp_path):
     title, header, *rows, note = result.out.splitlines()
     assert title == "lab, K=3, batch 4, 8x8, head 2c2f; cpu, threads 1; medians of 2 rounds"
     assert header.split()[0] == "method" and "step / BP's" in header and "GFLOPs/image" in header
-    assert [re.split(r"\s{2,}", row.strip())[0] for row in rows] == list(METHODS)
+    assert [re.split(r"\s{2,}", row.strip())[0] for row in rows] == methods()
     assert "compare the ratios" in note
     written = pd.read_csv(tmp_path / "bench.csv")
     assert list(written.columns[:6]) == COLUMNS

@@ -7,13 +7,14 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torchvision
+from pydantic import TypeAdapter, ValidationError
 
-from .recipes import Recipe
+from .recipe import Recipe
 
 CURE = "remove it and start the run again"
 
@@ -54,41 +55,26 @@ def read_run(folder: str | Path) -> Record:
     folder = Path(folder)
     if not (folder / "recipe.json").is_file():
         raise ValueError(f"no run in {folder}: it has no recipe.json; look into runs/")
-    return Record(_recipe(folder), _log(folder), _object(folder / "environment.json") or {}, _summary(folder))
-
-
-def _recipe(folder: Path) -> Recipe:
-    try:
-        return Recipe.from_json(_text(folder / "recipe.json"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'recipe.json'}: {error}") from error
+    environment = _read(folder / "environment.json", dict[str, object]) or {}
+    return Record(
+        Recipe.read(folder / "recipe.json"), _log(folder), environment, _read(folder / "summary.json", Summary)
+    )
 
 
 def _log(folder: Path) -> list[dict[str, object]]:
+    file = folder / "log.jsonl"
     try:
-        return [json.loads(line) for line in _text(folder / "log.jsonl").splitlines()]
+        return [json.loads(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
     except ValueError as error:
-        raise ValueError(f"{folder / 'log.jsonl'} is damaged ({error}): the next start of the run mends it") from error
+        raise ValueError(f"{file} is damaged ({error}): the next start of the run mends it") from error
 
 
-def _summary(folder: Path) -> Summary | None:
-    found = _object(folder / "summary.json")
+def _read(file: Path, kind: type) -> object:
+    """What a JSON file holds, an object of this kind; None if it isn't there."""
     try:
-        return Summary(**found | {"losses": tuple(found["losses"])}) if found else None
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder / 'summary.json'} is damaged ({error}): {CURE}") from error
-
-
-def _object(file: Path) -> dict[str, object] | None:
-    """What a JSON file holds; None if it isn't there."""
-    try:
-        return json.loads(_text(file) or "null")
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}): {CURE}") from error
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+        return TypeAdapter(kind).validate_json(file.read_bytes()) if file.is_file() else None
+    except ValidationError as error:
+        raise ValueError(f"{file} is damaged ({error.errors()[0]['msg']}): {CURE}") from error
 
 
 def finished(folder: str | Path, recipe: Recipe) -> Summary | None:
@@ -96,10 +82,10 @@ def finished(folder: str | Path, recipe: Recipe) -> Summary | None:
     folder = Path(folder)
     if not (folder / "recipe.json").is_file():
         return None
-    there, here = asdict(_recipe(folder)), asdict(recipe)
+    there, here = Recipe.read(folder / "recipe.json").__dict__, recipe.__dict__
     if differ := [f"{name} {there[name]} there and {here[name]} here" for name in here if there[name] != here[name]]:
         raise ValueError(f"{folder} holds another run ({', '.join(differ)}): choose another folder")
-    return _summary(folder)
+    return _read(folder / "summary.json", Summary)
 
 
 def environment(device: torch.device) -> dict[str, object]:
@@ -120,7 +106,7 @@ def environment(device: torch.device) -> dict[str, object]:
 
 def _git_revision() -> str | None:
     """The commit of this clone of mankit, with -dirty where files were changed; None for an installed package."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -15,20 +15,22 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from . import checkpoints
-from .images import Data, Split, batches
-from .measure import evaluate
-from .recipes import MEASURE_BATCH, SEEDING, Recipe, Run
-from .records import Summary, environment, finished
-from .training import Step
+from ..images import Data, Split, batches
+from ..measure import evaluate
+from ..training import Step
+from . import folder as files
+from .recipe import Recipe
+from .record import Summary, environment, finished
+from .run import MEASURE_BATCH, LossSum, Run, block_table, load_data, random_numbers
+
+TABLE = "blocks.csv"  # in a run's folder, where it was asked for: a row for each block
 
 
 def train_in(
@@ -37,19 +39,29 @@ def train_in(
     data: Data | None = None,
     device: str = "auto",
     on_epoch: Callable[[dict[str, object]], None] | None = None,
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    progress: Callable[[KeptRun], Iterable[Step]] = iter,
+    table: bool = False,
 ) -> Summary:
     """Train a recipe in a folder, or go on where it stopped; a finished run is only read.
 
-    on_epoch: called with the log's row after each epoch.
+    on_epoch: called with the log's row after each epoch. progress: wraps the steps, for instance `progress_bar`.
+    table: also leave `block_table` in the folder, as blocks.csv.
     Raises: ValueError as `open_run`; KeyboardInterrupt after a Ctrl-C, when the run is saved.
     """
-    if done := finished(folder, recipe):
+    file = Path(folder) / TABLE
+    if (done := finished(folder, recipe)) and (file.is_file() or not table):
         return done
-    with open_run(folder, recipe, data, device) as kept:
-        for _ in kept:
-            if on_epoch and kept.run.done % kept.run.steps_per_epoch == 0:
+    with open_run(folder, recipe, data, device, root=root, download=download) as kept:
+        for _ in progress(kept):
+            if on_epoch and kept.done % kept.run.steps_per_epoch == 0:
                 on_epoch(kept.log[-1])
-        return kept.finish()
+        summary = kept.finish()
+        if table:
+            files.write(file, block_table(kept.run).to_csv(index=False))
+    return summary
 
 
 @contextlib.contextmanager
@@ -69,10 +81,10 @@ def open_run(
     Raises: ValueError if the folder holds another recipe's run, can't be written, is in use, or is damaged.
     """
     folder = Path(folder)
-    with _locked(folder):
+    with files.locked(folder):
         finished(folder, recipe)
-        kept = KeptRun(folder, recipe.prepare(data or recipe.load_data(root, device, download)), every)
-        with _random_numbers(recipe.seed, kept.resume()):
+        kept = KeptRun(folder, Run(recipe, data or load_data(recipe, root, device, download)), every)
+        with random_numbers(recipe.seed, kept.resume()):
             yield kept
 
 
@@ -84,28 +96,37 @@ class KeptRun:
         self.log: list[dict[str, object]] = []  # a row for each finished epoch
         self.best: dict[str, object] = {}  # epoch, val (percent) and weights of the best epoch on validation
         self.seconds = 0.0
-        self._losses: Tensor | None = None  # their sum over this epoch's steps, (K,)
+        self._losses = LossSum()  # of this epoch's steps
         self._saved_at = 0  # step
 
     def __len__(self) -> int:
         return len(self.run)
 
+    @property
+    def done(self) -> int:
+        """Steps so far."""
+        return self.run.done
+
     def resume(self) -> Tensor | None:
         """Bring everything to where the last checkpoint was. Returns the state of torch's random numbers there."""
-        run, state = self.run, checkpoints.load(self.folder)
+        run, state = self.run, files.load(self.folder)
         if state:
             try:
                 run.net.load_state_dict(state["net"])
                 for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
                     optimizer.load_state_dict(saved)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
-                self._losses = None if state["losses"] is None else state["losses"].to(run.data.train.images.device)
                 run.done = self._saved_at = state["done"]
+                there, losses = run.data.train.images.device, state["losses"]
+                self._losses.total = None if losses is None else losses.to(there)
+                self._losses.steps = run.done % run.steps_per_epoch
             except (RuntimeError, KeyError, ValueError) as error:
-                file = self.folder / checkpoints.NAME
+                file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
-        self._write("recipe.json", run.recipe.to_json())
-        self._write("environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n")
+        files.write(self.folder / "recipe.json", run.recipe.to_json())
+        files.write(
+            self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n"
+        )
         self._write_log()  # an epoch that was logged after the checkpoint will come again
         return state["rng"] if state else None
 
@@ -120,7 +141,7 @@ class KeptRun:
         last_save = begun
         with _ctrl_c_waits() as asked:
             for step in run:
-                self._losses = step.losses if self._losses is None else self._losses + step.losses
+                self._losses.add(step)
                 self.seconds = before + time.perf_counter() - begun
                 if run.done % run.steps_per_epoch == 0:
                     self._end_epoch(step)
@@ -135,9 +156,8 @@ class KeptRun:
                     )
 
     def _end_epoch(self, step: Step) -> None:
-        run = self.run
+        run, losses = self.run, self._losses.take()  # waits for the device
         epoch = run.done // run.steps_per_epoch
-        losses = (self._losses / run.steps_per_epoch).tolist()  # waits for the device
         for block, loss in enumerate(losses, start=1):
             if not math.isfinite(loss):
                 raise ValueError(f"block {block} has loss {loss} in epoch {epoch}: choose lr below {run.recipe.lr}")
@@ -145,38 +165,27 @@ class KeptRun:
         if val is not None and val > self.best.get("val", -1):
             weights = {name: tensor.detach().cpu().clone() for name, tensor in run.net.state_dict().items()}
             self.best = {"epoch": epoch, "val": val, "weights": weights}
-        self.log.append(
-            {
-                "epoch": epoch,
-                "step": run.done,
-                "lr": step.lr,
-                "losses": losses,
-                "val_accuracy": val,
-                "seconds": round(self.seconds, 3),
-            }
-        )
-        self._losses = None
+        row = {"epoch": epoch, "step": run.done, "lr": step.lr, "losses": losses, "val_accuracy": val}
+        self.log.append(row | {"seconds": round(self.seconds, 3)})
         self._write_log()
         self.save()
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one. Raises: ValueError where it can't be written."""
-        if self._saved_at == self.run.done:
+        if self._saved_at == self.done:
             return
-        checkpoints.save(
-            self.folder,
-            {
-                "done": self.run.done,
-                "net": self.run.net.state_dict(),
-                "log": self.log,
-                "best": self.best,
-                "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-                "losses": self._losses,
-                "rng": torch.get_rng_state(),
-                "seconds": self.seconds,
-            },
-        )
-        self._saved_at = self.run.done
+        state = {
+            "done": self.done,
+            "net": self.run.net.state_dict(),
+            "log": self.log,
+            "best": self.best,
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "losses": self._losses.total,
+            "rng": torch.get_rng_state(),
+            "seconds": self.seconds,
+        }
+        files.save(self.folder, state)
+        self._saved_at = self.done
 
     def finish(self) -> Summary:
         """Read the test images, with the last weights and the best on validation; keep and return the summary.
@@ -204,51 +213,16 @@ class KeptRun:
             best.get("val"),
             accuracy(best_run, run.data.test) if best else None,
         )
-        self._write("summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+        files.write(self.folder / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
         return summary
 
-    def _write(self, name: str, text: str) -> None:
-        checkpoints.write(self.folder / name, text.encode())
-
     def _write_log(self) -> None:
-        self._write("log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+        files.write(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
 
 
 def accuracy(run: Run, split: Split) -> float | None:
     """Percent right of a run's network on a split; None where there are no images."""
     return evaluate(run.net, batches(split, MEASURE_BATCH, shuffle=False)) if len(split) else None
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder, made if need be, for one process at a time; a process that is killed lets go of it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise ValueError(f"{folder} is in use by another process: wait for it, or choose another folder") from error
-    except OSError as error:
-        raise ValueError(f"can't write to {folder} ({error.strerror}): choose another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _random_numbers(seed: int, state: Tensor | None) -> Iterator[None]:
-    """Torch's random numbers from a seed or state, for rules that draw some, and afterwards as they were."""
-    with SEEDING:
-        before = torch.get_rng_state()
-        torch.default_generator.manual_seed(seed)
-        if state is not None:
-            torch.set_rng_state(state)
-    try:
-        yield
-    finally:
-        with SEEDING:
-            torch.set_rng_state(before)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,216 @@
+"""A run: what a recipe says, built; trained alone or side by side, and measured block by block."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..blocks import LocalNet
+from ..errors import choose
+from ..images import Data, batches, load, steps_per_epoch
+from ..measure import block_accuracy, layer_bytes, probe_accuracy, saved_bytes
+from ..networks import Normalize, build_network
+from ..rules import entry_of, local_net
+from ..scaling.compiling import compiled_step
+from ..training import BatchStep, Step, cosine, make_optimizer, train, train_batch
+from .recipe import Recipe, data_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURE_BATCH = 500  # images at once where nothing is trained
+SEEDING = threading.Lock()
+"""Held while torch's one random generator is set, or draws weights: runs in several threads share it."""
+
+
+class Run:
+    """A recipe that is ready to train: `for step in run: ...` trains; `run.net` may be measured at any time.
+
+    A loop that was left goes on where it stopped: the next `for step in run` starts at step `done`.
+
+    Args:
+        data: what `load_data` gave, to share it between runs; the network goes where it lies.
+        device: where to load the data if none is given. Raises: ValueError if the two don't agree.
+    Attributes: recipe, data, net, optimizer, schedule (change them as you like), done (steps so far).
+    """
+
+    def __init__(self, recipe: Recipe, data: Data | None = None, device: str = "auto") -> None:
+        self.recipe, self.data, self.done = recipe, data or load_data(recipe, device=device), 0
+        there = self.data.train.images.device
+        if device != "auto" and torch.device(pick_device(device)).type != there.type:
+            raise ValueError(f"device='{device}', but the data lies on {there}: load it there, or leave device out")
+        self.net = _network(recipe, self.data).to(there)
+        r, self.steps_per_epoch = recipe, steps_per_epoch(self.data.train, recipe.batch)
+        self.optimizer = make_optimizer(self.net, r.lr, r.momentum, r.weight_decay, r.per_block)
+        self.schedule = cosine(r.lr, r.epochs, self.steps_per_epoch, r.warmup, min(0.01, r.lr), r.per_step)
+
+    def __len__(self) -> int:
+        return self.recipe.epochs * self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Step]:
+        r, data = self.recipe, self.data
+        views = data.augment if r.augment else None
+        feed = batches(data.train, r.batch, r.epochs, seed=r.seed, augment=views, first_step=self.done)
+        how = batch_step(r.compile, ema_update=r.ema_update, bf16=r.bf16)
+        for step in train(self.net, self.optimizer, feed, self.schedule, how, first_step=self.done):
+            self.done = step.index + 1
+            yield step
+
+    @property
+    def measured_net(self) -> LocalNet:
+        """The network to measure per block: where one block is trained, its layers seen in the recipe's K blocks."""
+        return self.net.recut(self.recipe.K) if entry_of(self.recipe.rule).one_block else self.net
+
+
+def _network(recipe: Recipe, data: Data) -> LocalNet:
+    """The recipe's network with its heads, on the CPU."""
+    shape, one = tuple(data.train.images.shape[1:]), entry_of(recipe.rule).one_block
+    with SEEDING, torch.random.fork_rng(devices=[]):  # the seed rules these weights, and nothing outside
+        torch.default_generator.manual_seed(recipe.seed)
+        layers, classifier = build_network(recipe.network, len(data.classes), recipe.widths)
+        net = local_net(
+            layers,
+            classifier,
+            recipe.rule,
+            1 if one else None if recipe.at else recipe.K,
+            at=None if one else recipe.at or None,
+            costs=layer_bytes(layers, shape) if recipe.balance == "memory" and not (one or recipe.at) else None,
+            classes=len(data.classes),
+            image_shape=shape,
+            normalize=Normalize(data.mean, data.std),
+            **recipe.options,
+        )
+    if one:
+        net.recut(recipe.K)  # an impossible K should be said now, not after training
+    return net
+
+
+def load_data(recipe: Recipe, root: str | Path | None = None, device: str = "auto", download: bool = False) -> Data:
+    """A recipe's data, on a device ('auto': a CUDA GPU if there is one). Raises: ValueError as `images.load`."""
+    for name in recipe.data_options:
+        choose("data option", name, data_options())
+    where = pick_device(device)
+    return load(recipe.data, root, seed=recipe.seed, device=where, download=download, **recipe.data_options)
+
+
+def batch_step(compile: bool = False, **how: object) -> BatchStep:
+    """How `train` executes a step. how: ema_update, bf16, see `train_batch`."""
+    return compiled_step(**how) if compile else functools.partial(train_batch, **how)
+
+
+def pick_device(device: str = "auto") -> str:
+    """'auto' is CUDA where there is a GPU, else the CPU. Raises ValueError for a device that isn't there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device='{device}' isn't usable here: choose auto, cpu or cuda") from error
+    return device
+
+
+class LossSum:
+    """The sum of the blocks' losses over some steps, on their device; reading it waits for the device."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None  # (K,)
+        self.steps = 0
+
+    def add(self, step: Step) -> None:
+        """Take in a step's losses."""
+        self.total = step.losses if self.total is None else self.total + step.losses
+        self.steps += 1
+
+    def take(self) -> list[float]:
+        """The means since the last call, a number a block (none before the first step); the sum starts anew."""
+        means = [] if self.total is None else (self.total / self.steps).tolist()
+        self.total, self.steps = None, 0
+        return means
+
+
+@contextlib.contextmanager
+def random_numbers(seed: int, state: Tensor | None = None) -> Iterator[None]:
+    """Torch's random numbers from a seed or state, for rules that draw some, and afterwards as they were."""
+    with SEEDING:
+        before = torch.get_rng_state()
+        torch.default_generator.manual_seed(seed)
+        if state is not None:
+            torch.set_rng_state(state)
+    try:
+        yield
+    finally:
+        with SEEDING:
+            torch.set_rng_state(before)
+
+
+def progress_bar(run: Run) -> Iterator[Step]:
+    """The steps of a run (or a kept one), under a bar that says learning rate and the last block's loss."""
+    from tqdm import tqdm
+
+    # a run that fails at once shows no bar
+    bar = tqdm(run, initial=run.done, total=len(run), unit="step", dynamic_ncols=True, delay=0.5)
+    for step in bar:
+        if step.index % 20 == 0:  # reading a loss waits for the device
+            bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
+        yield step
+
+
+def train_all(runs: Iterable[Run], after_epoch: Callable[[Run, int], None] | None = None) -> None:
+    """Train runs to their end under one progress bar, on a CPU two at a time (one on each of two cores).
+
+    Each run stays strictly sequential, so its numbers are those it has alone. after_epoch(run, epoch), with
+    epoch from 1, is called after each pass over the training images, for instance to measure.
+    Call `torch.set_num_threads(1)` first: runs that share the cores get in each other's way otherwise.
+    """
+    from tqdm import tqdm
+
+    runs = list(runs)
+    on_cpu = all(not run.data.train.images.is_cuda for run in runs)
+    workers = min(2, os.cpu_count() or 1) if on_cpu else 1
+    with tqdm(total=sum(len(run) for run in runs), unit="step", leave=False) as bar:
+
+        def train(run: Run) -> None:
+            for step in run:
+                bar.update()
+                epoch, rest = divmod(step.index + 1, run.steps_per_epoch)
+                if after_epoch and rest == 0:
+                    after_epoch(run, epoch)
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(train, runs))  # list: an exception in a run is raised here
+
+
+def block_table(run: Run) -> pd.DataFrame:
+    """Measure every block on the test images: one row per block.
+
+    Columns: block (1..K); own_head, percent right of the block's own head (empty where it has none);
+    linear_probe, percent right of a closed-form probe on the block's pooled features, fitted on the training
+    images; saved_mib, MiB kept for the backward pass of one batch (in back-propagation all blocks at once).
+    """
+    import pandas as pd
+
+    data, net = run.data, run.measured_net
+    train_split, test_split = (
+        lambda split=split: batches(split, MEASURE_BATCH, shuffle=False) for split in (data.train, data.test)
+    )
+    x, y = next(batches(data.train, run.recipe.batch, seed=run.recipe.seed))
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=run.recipe.bf16):
+        saved = saved_bytes(run.net, x, y)
+    saved = [float("nan")] * (net.K - len(saved)) + saved  # back-propagation: one sum for all its blocks
+    return pd.DataFrame(
+        {
+            "block": range(1, net.K + 1),
+            "own_head": block_accuracy(net, test_split()),
+            "linear_probe": probe_accuracy(net, train_split(), test_split()),
+            "saved_mib": [b / 2**20 for b in saved],
+        }
+    )

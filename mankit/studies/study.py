@@ -1,0 +1,154 @@
+"""A study of the papers, trained cell by cell and seed by seed in folders; `report` reads what is left there.
+
+train_study("cifar10", "quick", seeds=3, jobs=2)   # the same call again: only what is missing
+print(beside_published(read_study("cifar10", "quick", seeds=3)))
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import at_least, first_line
+from .folder import write
+from .kept import train_in
+from .papers import Cell, cells
+from .recipe import Recipe
+from .record import Summary, finished
+
+FAILED = "failed.json"  # in a run's folder: why it failed, until it succeeds
+OUT = Path("runs/reproduce")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a study with one seed, and where its run is kept."""
+
+    cell: Cell
+    recipe: Recipe
+    folder: Path
+
+    def status(self) -> tuple[str, Summary | None]:
+        """'done', 'not run' or 'failed: ' and why; and the summary of a run that is done."""
+        try:
+            if summary := finished(self.folder, self.recipe):
+                return "done", summary
+        except ValueError as error:  # a damaged file, or another recipe's run
+            return f"failed: {first_line(error)}", None
+        file = self.folder / FAILED
+        return (f"failed: {json.loads(file.read_text())['error']}", None) if file.is_file() else ("not run", None)
+
+
+def jobs_of(
+    study: str, profile: str = "quick", seeds: int = 1, out: str | Path = OUT, lr: float | None = None
+) -> list[Job]:
+    """The runs of a study: its cells with seeds 0..seeds-1, each in `out`/PROFILE/CELL/seedN.
+
+    lr: the highest learning rate, in place of the profile's; such runs are kept in folders of their own.
+    Raises: ValueError for an unknown study or profile, and for seeds below 1.
+    """
+    at_least("seeds", seeds, 1)
+    base = Path(out) / (profile if lr is None else f"{profile}-lr{lr:g}")
+    if study == "memory":  # counted, not trained
+        return []
+    return [
+        Job(cell, cell.recipe.but(seed=seed), base / cell.name / f"seed{seed}")
+        for cell in cells(study, profile, lr)
+        for seed in range(seeds)
+    ]
+
+
+def train_study(
+    study: str,
+    profile: str = "quick",
+    seeds: int = 1,
+    *,
+    jobs: int = 1,
+    out: str | Path = OUT,
+    device: str = "auto",
+    root: str | Path | None = None,
+    lr: float | None = None,
+) -> None:
+    """Train what isn't trained yet, `jobs` runs at a time in processes of their own.
+
+    A run that fails says why (see `read_study`), and the others go on; the next call tries it again. A Ctrl-C saves
+    what is running and raises KeyboardInterrupt: the same call goes on there. root: where the data lies.
+    Raises: ValueError as `jobs_of`.
+    """
+    planned = jobs_of(study, profile, seeds, out, lr)
+    todo = [job for job in planned if job.status()[0] != "done"]
+    spawn = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
+    with ProcessPoolExecutor(jobs, spawn, initializer=_quiet) as pool:
+        running: dict[Future, Job] = {}
+        try:
+            for _ in _ticks(planned):
+                _collect(running)
+                while todo and len(running) < jobs:  # no more than can run: what waits in the pool can't be stopped
+                    job = todo.pop(0)
+                    running[_submit(pool, job, device, root)] = job
+                if not running:
+                    break
+        except KeyboardInterrupt:
+            _stop(running)
+            raise
+
+
+def _train(folder: Path, recipe: str, device: str, root: str | Path | None) -> None:
+    """One run, in a process of its own."""
+    torch.set_num_threads(1)
+    train_in(folder, Recipe.from_json(recipe), device=device, root=root)
+    (folder / FAILED).unlink(missing_ok=True)
+
+
+def _quiet() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a worker that waits; one that trains saves first, see `kept`
+
+
+def _submit(pool: ProcessPoolExecutor, job: Job, device: str, root: str | Path | None) -> Future:
+    try:
+        return pool.submit(_train, job.folder, job.recipe.to_json(), device, root)
+    except BrokenExecutor as error:  # a worker was killed, and with it the pool
+        failed: Future = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _collect(running: dict[Future, Job]) -> None:
+    """Take out what has ended, and note why it failed."""
+    for future in [future for future in running if future.done()]:
+        folder = running.pop(future).folder
+        if error := future.exception():
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / FAILED, json.dumps({"error": first_line(error), "type": type(error).__name__}))
+
+
+def _ticks(planned: Sequence[Job]) -> Iterator[None]:
+    """Twice a second, with a bar of the epochs that are done."""
+    from tqdm import tqdm
+
+    with tqdm(total=sum(job.recipe.epochs for job in planned), unit="epoch", smoothing=0.1, leave=False) as bar:
+        while True:
+            bar.update(sum(_epochs(job.folder / "log.jsonl") for job in planned) - bar.n)
+            yield
+            time.sleep(0.5)
+
+
+def _epochs(log: Path) -> int:
+    return len(log.read_bytes().splitlines()) if log.is_file() else 0
+
+
+def _stop(running: dict[Future, Job]) -> None:
+    """Have the workers save and end: again and again, since one that still loads its data doesn't listen yet."""
+    while not all(future.done() for future in running):
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGINT)
+        time.sleep(0.5)
