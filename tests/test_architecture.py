@@ -15,7 +15,7 @@ ARROWS = {
     "charts": {"errors"},
     "networks": {"errors"},
     "measure": set(),
-    "lab": {"blocks", "charts", "images", "measure", "networks", "rules", "studies", "training"},
+    "lab": {"blocks", "charts", "heads", "images", "measure", "networks", "rules", "studies", "training"},
     "heads": {"errors"},
     "blocks": {"heads", "errors"},
     "rules": {"heads", "blocks", "networks", "errors"},
