@@ -1,4 +1,4 @@
-"""Who may import whom, and what no file may do. Read from the source, so nothing is run here."""
+"""The house: who may import whom, how large a room may be, and what no file may do. Read from the source only."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -6,39 +6,42 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "mankit"
-FILES = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")])
+from mankit.rules import RULES
 
-# A part of mankit, and the parts that it may import. A folder is one part.
+PACKAGE = Path(__file__).parents[1] / "mankit"
+FILES = sorted(PACKAGE.rglob("*.py"))
+every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+
+# A part of mankit (a top file or a folder), and the parts that it may import.
+LIBRARY = {"errors", "networks", "heads", "blocks", "rules", "training", "measure", "images", "scaling"}
 ARROWS = {
     "errors": set(),
-    "charts": {"errors"},
-    "networks": {"errors"},
     "measure": set(),
-    "lab": {"blocks", "charts", "heads", "images", "measure", "networks", "rules", "studies", "training"},
     "heads": {"errors"},
+    "networks": {"errors"},
     "blocks": {"heads", "errors"},
     "rules": {"heads", "blocks", "networks", "errors"},
-    "scaling": {"heads", "blocks", "training", "errors"},
-    "training": {"blocks", "heads", "errors"},
+    "training": {"heads", "blocks", "errors"},
     "images": {"errors"},
-    "studies": {"blocks", "errors", "heads", "images", "measure", "networks", "rules", "scaling", "training"},
-    "execution": {"charts", "errors"},
-    "teach": set(),
-    "commands": {"charts", "errors", "execution", "images", "lab", "rules", "studies", "teach"},
+    "scaling": {"heads", "blocks", "training", "errors"},
+    "charts": {"errors"},
+    "studies": LIBRARY | {"charts"},
+    "execution": {"scaling", "charts", "errors"},
+    "teach": LIBRARY,
+    "lab": LIBRARY | {"studies", "charts", "teach"},
+    "commands": LIBRARY | {"studies", "charts", "execution", "teach"},
     "__main__": {"commands", "errors"},
-    # what a reader gets from `import mankit`: the imports stand in __init__.pyi
-    "__init__": {"blocks", "heads", "images", "measure", "networks", "rules", "training"},
+    "__init__": set(),  # it names the library's parts, and loads them when they are asked for
 }
 
 
 def part_of(file):
-    """mankit/heads.py -> heads, mankit/lab/figure.py -> lab."""
+    """mankit/heads.py -> heads, mankit/charts/plots.py -> charts."""
     return Path(file).relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imported_parts(source, file):
-    """The parts of mankit that a file imports, wherever in the file that is."""
+def imported_modules(source, file):
+    """What a file imports of mankit, wherever in the file that is, as dotted names without `mankit.`"""
     package = ("mankit", *Path(file).relative_to(PACKAGE).parent.parts)
     names = set()
     for node in ast.walk(ast.parse(source)):
@@ -47,13 +50,22 @@ def imported_parts(source, file):
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
-            # in `from . import blocks` the part is one of the names
-            names |= {f"{base}.{alias.name}" for alias in node.names} if base == "mankit" else {base}
-    return {name.split(".")[1] if "." in name else "__init__" for name in names if name.split(".")[0] == "mankit"}
+            names |= {f"{base}.{alias.name}" for alias in node.names}  # a module, or a name in one
+    return {name.removeprefix("mankit").removeprefix(".") for name in names if name.split(".")[0] == "mankit"}
+
+
+def imported_parts(source, file):
+    """The parts of mankit that a file imports."""
+    parts = {name.split(".")[0] or "__init__" for name in imported_modules(source, file)}
+    return {part if part in ARROWS else "__init__" for part in parts}  # `from mankit import cut`
+
+
+def text(file):
+    return file.read_text(encoding="utf-8")
 
 
 def parse(file):
-    return ast.parse(file.read_text(encoding="utf-8"))
+    return ast.parse(text(file))
 
 
 def functions(tree):
@@ -67,39 +79,104 @@ def where(file, node):
 # --- arrows ---
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+@every_file
 def test_imports_follow_the_arrows(file):
     part = part_of(file)
     assert part in ARROWS, f"mankit/{part} is new: add an arrow for it to ARROWS in tests/test_architecture.py"
-    wrong = imported_parts(file.read_text(encoding="utf-8"), file) - ARROWS[part] - {part}
+    wrong = imported_parts(text(file), file) - ARROWS[part] - {part}
     assert not wrong, f"{part} imports {sorted(wrong)}, but may only import {sorted(ARROWS[part]) or 'nothing'}"
 
 
 def test_arrows_go_one_way_and_none_is_left_over():
     order = list(TopologicalSorter(ARROWS).static_order())  # raises CycleError for a circle
-    parts = {part_of(file) for file in FILES}
-    assert set(order) == set(ARROWS) == parts
+    assert set(order) == set(ARROWS) == {part_of(file) for file in FILES}
 
 
-def test_the_lab_is_the_live_panel_and_nothing_else():
-    names = {file.stem for file in FILES if part_of(file) == "lab"}
-    assert names == {"__init__", "panel", "controls", "page", "session", "watch", "figure"}
+def test_a_readers_checks_know_nothing_of_the_library():
+    checks = [file for file in FILES if "checks" in file.parts]
+    assert len(checks) > 5
+    assert all(name.startswith("teach.checks") for file in checks for name in imported_modules(text(file), file))
+
+
+@pytest.mark.parametrize("folder", sorted({part_of(file) for file in FILES if file.parent != PACKAGE}))
+def test_inside_a_folder_files_go_one_way_too(folder):
+    files = {".".join(f.relative_to(PACKAGE).with_suffix("").parts): f for f in FILES if part_of(f) == folder}
+    files = {name: file for name, file in files.items() if not name.endswith("__init__")}
+    graph = {}
+    for name, file in files.items():
+        found = imported_modules(text(file), file)
+        graph[name] = {other for other in files if other != name for one in found if f"{one}.".startswith(f"{other}.")}
+    assert set(TopologicalSorter(graph).static_order()) == set(files)  # raises CycleError for a circle
 
 
 @pytest.mark.parametrize(
     "file, source, parts",
     [
-        ("heads.py", "from .losses import a\nimport torch", {"losses"}),
-        ("heads.py", "from . import blocks, images", {"blocks", "images"}),
-        ("heads.py", "def f():\n    import mankit.studies.run as r", {"studies"}),
-        ("lab/figure.py", "from mankit.lab.session import x\nfrom .watch import y\nfrom . import controls", {"lab"}),
-        ("lab/figure.py", "from ..studies import x\nfrom .. import rules", {"studies", "rules"}),
-        ("lab/figure.py", "import mankit\nfrom mankit import images", {"__init__", "images"}),
-        ("blocks.py", "import torch.data\nfrom mankitchen import x", set()),
+        ("heads.py", "from .errors import a\nimport torch", {"errors"}),
+        ("blocks.py", "from . import heads, networks", {"heads", "networks"}),
+        ("blocks.py", "def f():\n    import mankit.studies as r", {"studies"}),
+        ("charts/plots.py", "from mankit.charts.looks import x\nfrom .png import y\nfrom . import words", {"charts"}),
+        ("charts/plots.py", "from ..studies.recipe import x\nfrom .. import lab", {"studies", "lab"}),
+        ("charts/plots.py", "import mankit\nfrom mankit import cut", {"__init__"}),
+        ("training.py", "import torch.data\nfrom mankitchen import x", set()),
     ],
 )
 def test_imports_are_found_in_every_form(file, source, parts):
     assert imported_parts(source, PACKAGE / file) == parts
+
+
+# --- a rule's name stands in its own file and in RULES ---
+
+RECIPES = {"studies/recipe.py", "studies/papers"}  # a recipe says which rule it trains: that is data
+
+
+@every_file
+def test_no_other_list_of_rules_stands_anywhere(file):
+    place = file.relative_to(PACKAGE).as_posix()
+    if place.startswith("rules/") or any(place.startswith(recipes) for recipes in RECIPES):
+        return
+    constants = [node for node in ast.walk(parse(file)) if isinstance(node, ast.Constant)]
+    named = [where(file, node) for node in constants if node.value in RULES]
+    assert not named, f"ask RULES (its entries say what a rule has): {named}"
+
+
+# --- sizes, counted after `ruff format` ---
+
+CORE = LIBRARY - {"measure", "images", "scaling"} | {"__init__", "__main__"}
+
+
+def lines(files):
+    return sum(len(text(file).splitlines()) for file in files)
+
+
+@pytest.mark.parametrize(
+    "parts, cap",
+    [(CORE, 1150), (LIBRARY | CORE, 2400), (set(ARROWS) - {"teach"}, 6000)],
+    ids=["core", "library", "all but teach"],
+)
+def test_the_house_stays_small(parts, cap):
+    assert lines(file for file in FILES if part_of(file) in parts) <= cap
+
+
+@every_file
+def test_a_file_is_read_in_one_go(file):
+    cap = {"rules": 150, "commands": 90}.get(part_of(file), 250)
+    assert lines([file]) <= cap
+
+
+def length(function):
+    return function.end_lineno - function.lineno + 1
+
+
+def test_a_function_is_mostly_under_20_lines():
+    lengths = [length(function) for file in FILES for function in functions(parse(file))]
+    assert sum(n < 20 for n in lengths) >= 0.75 * len(lengths)
+
+
+@every_file
+def test_no_function_is_long(file):
+    long = {f.name: length(f) for f in functions(parse(file)) if length(f) > 60}
+    assert not long
 
 
 # --- what no file may do ---
@@ -126,7 +203,7 @@ def test_one_line_in_mankit_calls_backward():
     assert [part for part, _ in calls] == ["training"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+@every_file
 def test_nothing_is_evaluated_built_up_or_global(file):
     tree = parse(file)
     wrong = name_calls(tree, {"eval", "exec", "compile", "__import__", "globals", "vars"}) + built_up_names(tree)
@@ -167,7 +244,7 @@ def without_annotation(function):
     return [a.arg for a in every if a and a.annotation is None and a.arg not in ("self", "cls")]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+@every_file
 def test_public_names_have_docstrings_and_types(file):
     tree = parse(file)
     assert ast.get_docstring(tree), f"{file.name}: say in one line what the file is for"
@@ -177,9 +254,3 @@ def test_public_names_have_docstrings_and_types(file):
     assert not untyped, f"no annotation: {untyped}"
     silent = [f"{where(file, f)} {f.name}" for f in public_functions(tree) if f.returns is None]
     assert not silent, f"no annotation of what is returned: {silent}"
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_no_function_is_long(file):
-    lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions(parse(file))}
-    assert all(length <= 60 for length in lengths.values()), {n: k for n, k in lengths.items() if k > 60}

@@ -47,19 +47,34 @@ class Controls:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         rules = {name: entry_of(name).label for name in RULES} | {recipe.rule: entry_of(recipe.rule).label}
-        self.rule = _choice("Rule", {label: rule for rule, label in rules.items()}, recipe.rule, "How blocks are trained")
+        self.rule = _choice(
+            "Rule", {label: rule for rule, label in rules.items()}, recipe.rule, "How blocks are trained"
+        )
         self.K = _make(
-            w.IntSlider, "Blocks K", "How many gradient-isolated blocks (1: plain BP)",
-            value=recipe.K, min=1, max=max(recipe.K, units(recipe.network)),
+            w.IntSlider,
+            "Blocks K",
+            "How many gradient-isolated blocks (1: plain BP)",
+            value=recipe.K,
+            min=1,
+            max=max(recipe.K, units(recipe.network)),
         )
         names = dict.fromkeys([name for name in DATASETS if name != "folder"] + [recipe.data])
-        self.data = _choice("Data", names, recipe.data, "glyphs and digits need no download; photographs are made small")
+        self.data = _choice(
+            "Data", names, recipe.data, "glyphs and digits need no download; photographs are made small"
+        )
         networks = dict.fromkeys([*NETWORKS, recipe.network])
         self.network = _choice("Network", networks, recipe.network, "lab: 9 layers, lab16: 16; ResNets want a GPU")
         self.epochs = _make(w.BoundedIntText, "Epochs", "Passes over the data", value=recipe.epochs, min=1, max=400)
         self.lr = _make(
-            w.FloatLogSlider, "Learning rate", "The highest; it warms up and falls again",
-            value=recipe.lr, base=10, min=-3, max=0.5, step=0.05, readout_format=".3f",
+            w.FloatLogSlider,
+            "Learning rate",
+            "The highest; it warms up and falls again",
+            value=recipe.lr,
+            base=10,
+            min=-3,
+            max=0.5,
+            step=0.05,
+            readout_format=".3f",
         )
         self.seed = _make(w.BoundedIntText, "Seed", "Of weights, data and order", value=recipe.seed, min=0, max=9999)
         self.main = {name: self.__dict__[name] for name in MAIN}
@@ -195,7 +210,10 @@ def command(recipe: Recipe) -> str:
 
 def as_papermill(recipe: Recipe) -> str:
     """The parameters as options of `mankit run NOTEBOOK` (and of papermill)."""
-    values = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in parameters(recipe).items()}
+    values = {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in parameters(recipe).items()
+    }
     return " ".join(f"-p {name} {shlex.quote(text)}" for name, text in values.items())
 
 
