@@ -242,8 +242,3 @@ class Chart:
         top = max(map(abs, y.range)) if y.range else 0
         left = 95 if y.log else 24 + 7 * max(map(len, y.labels)) if y.labels else max(70, 38 + 9 * len(f"{top:,.0f}"))
         return left, 85 + 9 * max(map(len, names)) if names else 30, 56, 60
-
-    def _ipython_display_(self) -> None:
-        from mankit.charts.display import show
-
-        show(self)
