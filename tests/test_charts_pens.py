@@ -133,7 +133,7 @@ def test_marks_of_every_plot_stand_on_its_own_axes(axis):
 
 
 def test_each_pen_knows_every_look_and_neither_loads_the_other():
-    assert set(png_pen.DASHES) == {"", *style.DASHES} and set(png_pen.SYMBOLS) == {"", *style.FILLED}
+    assert set(png_pen.LINES) == {"", *style.DASHES} and set(png_pen.SYMBOLS) == {"", *style.FILLED}
     lines = alone(*(Line([0], [0], look=Look(dash=dash, symbol=s)) for dash in style.DASHES for s in style.SYMBOLS))
     assert len(figure(lines).data) == len(style.DASHES) * len(style.SYMBOLS) and png(lines)
     bars = alone(*(Bars(style.HATCHES, [1] * len(style.HATCHES), [Look(hatch=h) for h in style.HATCHES]),))

@@ -16,8 +16,10 @@ from test_session import BP, DGL, MAN, last, until
 from mankit import lab
 from mankit.charts import bundle
 from mankit.lab import controls, figure
-from mankit.lab.controls import Controls, command, cut_strip, folded, parameters
-from mankit.lab.panel import Panel, Still, is_live
+from mankit.lab.controls import Controls, command, folded, parameters
+from mankit.lab.page import is_live
+from mankit.lab.panel import Panel
+from mankit.lab.still import Still
 from mankit.rules import RULES
 from mankit.studies import LAB, Run, block_table
 
@@ -214,7 +216,7 @@ def test_k_goes_as_far_as_the_network_does():
     c.K.value = 16
     c.network.value = "lab"
     assert c.K.value == 9
-    assert "9 layers (stem + 8 units) in K = 9 blocks" in c.strip.value
+    assert "9 layers in 9 blocks" in c.picture.value
 
 
 def test_decays_have_exact_ends_and_even_steps():
@@ -245,10 +247,14 @@ def test_a_pair_of_weights_is_refused_in_words():
         lab.panel("infopro", 4, lam_x=(5, 0.5), live=True)
 
 
-def test_the_strip_says_in_words_what_it_draws():
-    strip = cut_strip(9, 4, "dgl")
-    assert strip.count("title=") == 4 and "no gradient passes a gap" in strip and "3, 2, 2, 2 layers" in strip
-    assert "the gradient passes" in cut_strip(9, 4, "bp")
+def test_the_picture_of_the_cut_is_the_lessons_and_says_in_words_what_it_draws():
+    c = Controls(LAB["DGL"].but(K=4))
+    assert "9 layers in 4 blocks of 3, 2, 2, 2" in c.picture.value and "no gradient does" in c.picture.value
+    assert "take" not in c.picture.value
+    c.rule.value = "man"
+    assert "head i takes weights from the first layer of block i+1" in c.picture.value
+    c.rule.value = "bp"
+    assert "no gradient does" not in c.picture.value and "9 layers in 4 blocks" in c.picture.value
 
 
 def test_an_error_is_folded_and_escaped():

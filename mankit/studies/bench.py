@@ -14,7 +14,7 @@ from ..blocks import LocalNet
 from ..errors import at_least, choose
 from ..measure import checkpointed_bytes, checkpointed_flops, cuda_peak, flops, peak_saved_bytes
 from ..networks import build_network
-from ..rules import RULES, entry_of, local_net, options_of
+from ..rules import ONE_BLOCK, RULES, entry_of, local_net, options_of
 from ..scaling.checkpointing import checkpointed
 from ..training import Step, make_optimizer, train
 from .run import batch_step
@@ -39,7 +39,7 @@ def build(method: str, network: str, K: int, head: str = "2c2f", size: int = 32)
     choose("method", method, methods())
     layers, classifier = build_network(network)
     rules = {entry_of(rule).label: rule for rule in RULES}
-    rule = rules.get(method, "bp")
+    rule = rules.get(method, ONE_BLOCK)
     known = options_of(rule, BASE)
     options = {name: value for name, value in {"head": head, "base": BASE}.items() if name in known}
     blocks = 1 if entry_of(rule).one_block else K
