@@ -52,8 +52,9 @@ def spec(chart: Chart, hidden: bool = False) -> dict[str, Any]:
         notes += [{**_note(mark, plot), **_refs(n, mark)} for mark in plot.marks if _is_note(mark)]
         shapes += [{**_shape(mark), **_refs(n)} for mark in plot.of(Box, Stroke) if not _is_note(mark)]
         if plot.title:
-            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", yanchor="bottom")
-            notes.append(dict(text=_text(plot.title), **at, showarrow=False, font=dict(size=chart.font + 1)))
+            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", xanchor="center")
+            head = dict(yanchor="bottom", showarrow=False, font=dict(size=chart.font + 1))
+            notes.append(dict(text=_text(plot.title), **at, **head))
     layout = _some(
         template=TEMPLATE,
         title=dict(text=_text("\n".join(textwrap.wrap(chart.title, 80))), x=0, xref="paper", font=dict(size=17)),
