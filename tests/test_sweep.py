@@ -14,6 +14,7 @@ import pytest
 import torch
 from processes import interruptible
 
+from mankit.charts import figure
 from mankit.execution import results
 from mankit.execution.sweep import grid, main_result, plot, sweep
 
@@ -249,25 +250,25 @@ def test_plot_has_a_line_a_decay_over_K_with_the_spread_of_the_seeds():
     cells = grid({"decay": [0, 0.9], "K": [4, 1, 2]}, seeds=3)
     table = table_of(cells, accuracy=lambda c: 10 * c["K"] + c["decay"] + c["seed"])
     table.loc[(table["decay"] == 0.9) & (table["K"] == 2) & (table["seed"] == 1), "accuracy"] = math.nan  # it failed
-    figure = plot(table, ["K", "decay"], "accuracy")
-    assert [trace.name for trace in figure.data] == ["decay 0", "decay 0.9"]
-    whole, gap = figure.data
+    chart = plot(table, ["K", "decay"], "accuracy")
+    assert [trace.name for trace in figure(chart).data] == ["decay 0", "decay 0.9"]
+    whole, gap = figure(chart).data
     assert list(whole.x) == [1, 2, 4] and list(whole.y) == [11, 21, 41]
     assert list(whole.error_y.array) == [1, 1, 1] and list(whole.error_y.arrayminus) == [1, 1, 1]
     assert gap.y[0] == pytest.approx(11.9) and gap.y[1] is None
-    assert figure.layout.xaxis.title.text == "K" and figure.layout.yaxis.title.text == "accuracy"
-    assert list(plot(table, ["decay", "K"], "accuracy").data[0].x) == [0, 0.9]
+    assert figure(chart).layout.xaxis.title.text == "K" and figure(chart).layout.yaxis.title.text == "accuracy"
+    assert list(figure(plot(table, ["decay", "K"], "accuracy")).data[0].x) == [0, 0.9]
 
 
 def test_plot_without_an_axis_of_numbers_is_bars():
     table = table_of(grid({"rule": ["dgl", "man"]}, seeds=2), loss=lambda c: len(c["rule"]) + c["seed"])
-    (trace,) = plot(table, ["rule"], "loss").data
+    (trace,) = figure(plot(table, ["rule"], "loss")).data
     assert trace.type == "bar" and list(trace.y) == [3.5, 3.5]
 
 
 def test_an_axis_that_does_not_vary_is_not_x():
     table = table_of(grid({"K": [4], "decay": [0.0, 0.5]}), accuracy=lambda c: c["decay"])
-    assert list(plot(table, ["K", "decay"], "accuracy").data[0].x) == [0.0, 0.5]
+    assert list(figure(plot(table, ["K", "decay"], "accuracy")).data[0].x) == [0.0, 0.5]
 
 
 def test_what_is_plotted_is_accuracy_or_the_first_number():
