@@ -170,6 +170,8 @@ def test_lines_of_one_name_stand_once_in_the_legend():
     assert [trace.showlegend for trace in figure(chart).data] == [None, None, False, False, False]
     assert [trace.visible for trace in figure(chart).data] == [None] * 4 + [False]
     assert len(plotly_pen.spec(chart)["data"]) == 4
+    beside = alone(*ONE_OF_EACH["line"], *ONE_OF_EACH["bars"])
+    assert [trace.get("showlegend") for trace in plotly_pen.spec(beside)["data"]] == [None, False], "bars have no name"
 
 
 def test_plain_unpacks_and_rounds_arrays():

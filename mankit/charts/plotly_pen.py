@@ -103,7 +103,8 @@ def _trace(mark: Any, domain: tuple, legend: list[Line], hidden: bool) -> dict[s
             looks = mark.looks
             pattern = dict(shape=[look.hatch for look in looks], fillmode="overlay", fgcolor="white")
             marker = dict(color=[paint(look.color) for look in looks], pattern=pattern)
-            return dict(type="bar", x=[_text(name) for name in mark.names], y=mark.heights, marker=marker)
+            bars = dict(x=[_text(name) for name in mark.names], y=mark.heights, marker=marker)
+            return _some(type="bar", **bars, showlegend=False if legend or hidden else None)  # lines alone stand there
         case Heat():
             return _heat(mark, domain)
         case Picture():
