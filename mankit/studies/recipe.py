@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import re
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
