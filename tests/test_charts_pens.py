@@ -124,6 +124,8 @@ def test_marks_of_every_plot_stand_on_its_own_axes(axis):
     boxes = [(*axis.domain, *other.domain) for axis, other in zip(fig.select_xaxes(), fig.select_yaxes(), strict=True)]
     columns, rows = ((0, 0.475), (0.525, 1)), ((0.55, 1), (0, 0.45))
     assert [tuple(map(float, box)) for box in boxes] == [pytest.approx((*c, *r)) for r in rows for c in columns]
+    heads = [note for note in figure(chart.but(plots=[Plot([], title="t")] * 4)).layout.annotations]
+    assert [(h.x, h.y, h.xanchor) for h in heads][1::2] == [(pytest.approx(0.7625), y, "center") for y in (1, 0.45)]
     # plotly wants the logarithm of a note's place, but not of a shape's
     assert {note.y for note in fig.layout.annotations} == {1 if axis == "log" else 10}
     assert {shape.y1 for shape in fig.layout.shapes} == {10}
@@ -133,7 +135,7 @@ def test_marks_of_every_plot_stand_on_its_own_axes(axis):
 
 
 def test_each_pen_knows_every_look_and_neither_loads_the_other():
-    assert set(png_pen.DASHES) == {"", *style.DASHES} and set(png_pen.SYMBOLS) == {"", *style.FILLED}
+    assert set(png_pen.LINES) == {"", *style.DASHES} and set(png_pen.SYMBOLS) == {"", *style.FILLED}
     lines = alone(*(Line([0], [0], look=Look(dash=dash, symbol=s)) for dash in style.DASHES for s in style.SYMBOLS))
     assert len(figure(lines).data) == len(style.DASHES) * len(style.SYMBOLS) and png(lines)
     bars = alone(*(Bars(style.HATCHES, [1] * len(style.HATCHES), [Look(hatch=h) for h in style.HATCHES]),))

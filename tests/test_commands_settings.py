@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +146,15 @@ def test_help_of_all_commands_without_torch():
     assert done.returncode == 0 and done.stderr == ""
     for command in ("lab", "run", "student", "train", "recipes", "reproduce", "sweep", "bench"):
         assert re.search(rf"│ {command} +[A-Z][^│]{{20}}", done.stdout), command
+
+
+def test_a_new_rules_option_can_be_swept(mankit, rules, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("mankit.execution.sweep.sweep", lambda notebook, cells, *_: seen.extend(cells))
+    rules["scaled"] = lambda place, *, scale=2.0: None
+    notebook = Path(__file__).parents[1] / "notebooks" / "reproduce" / "sweep.ipynb"
+    with pytest.raises(AttributeError):  # there is no table to plot
+        mankit("sweep", notebook, "-p", "rule", "scaled", "-g", "scale", "1,2", "-o", tmp_path)
+    assert seen == [{"rule": "scaled", "scale": 1}, {"rule": "scaled", "scale": 2}]
+    wrong = mankit("sweep", notebook, "-g", "scal", "1,2", "-o", tmp_path)
+    assert wrong.code == 2 and "did you mean 'scale'" in wrong.err

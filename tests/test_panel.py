@@ -16,8 +16,10 @@ from test_session import BP, DGL, MAN, last, until
 from mankit import lab
 from mankit.charts import bundle
 from mankit.lab import controls, figure
-from mankit.lab.controls import Controls, command, cut_strip, folded, parameters
-from mankit.lab.panel import Panel, Still, is_live
+from mankit.lab.controls import Controls, command, folded, parameters
+from mankit.lab.page import is_live
+from mankit.lab.panel import Panel
+from mankit.lab.still import Still
 from mankit.rules import RULES
 from mankit.studies import LAB, Run, block_table
 
@@ -33,7 +35,7 @@ def history_of(name):
 
 @pytest.fixture
 def panel():
-    panel = lab.panel("man", 3, live=True, epochs=400, batch=20, data_options=TINY)
+    panel = lab.panel("man", 3, live=True, epochs=400, batch=20, **TINY)
     yield panel
     panel.close()
     panel.session.join(20)
@@ -55,7 +57,7 @@ def test_live_only_where_a_server_started_the_kernel_for_a_page(monkeypatch):
 
 
 def test_without_a_page_it_trains_a_short_run_and_shows_one_figure(capsys):
-    still = lab.panel("dgl", 3, live=False, epochs=9, short_epochs=2, batch=20, data_options=TINY)
+    still = lab.panel("dgl", 3, live=False, epochs=9, short_epochs=2, batch=20, **TINY)
     assert isinstance(still, Still) and still.recipe.epochs == 2
     still._ipython_display_()
     assert still.history.step == still.history.total == 6
@@ -64,7 +66,7 @@ def test_without_a_page_it_trains_a_short_run_and_shows_one_figure(capsys):
 
 def run_panel_cell(folder, execute):
     """Execute a notebook with a panel as another tool would; gives its one cell's outputs."""
-    cell = "from mankit import lab\n\nlab.panel('man', 3, batch=20, epochs=1, data_options=dict(train_size=60))"
+    cell = "from mankit import lab\n\nlab.panel('man', 3, batch=20, epochs=1, train_size=60)"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata={"kernelspec": kernel})
     nbformat.write(nb, folder / "a.ipynb")
@@ -184,8 +186,7 @@ def test_the_summary_says_what_the_plots_show():
 
 @pytest.mark.parametrize("name", LAB)
 def test_controls_stand_for_the_recipe_they_were_given(name):
-    said = {"branches": "both"} if LAB[name].rule == "man" else {}  # a default that the controls say aloud
-    assert Controls(LAB[name]).recipe == LAB[name].but(options={**LAB[name].options, **said})
+    assert Controls(LAB[name]).recipe == LAB[name]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -198,12 +199,13 @@ def test_every_rule_can_be_chosen_and_prepared(rule):
 
 def test_controls_that_a_rule_lacks_are_hidden():
     c = Controls(LAB["MAN"])
-    hidden = {name: widget.layout.display == "none" for name, widget in c._by_option().items()}
-    assert hidden == {"base": False, "branches": False, "decay": False, "lam_x": True, "lam_y": True}
-    c.base.value = "infopro"
-    assert c.lam_x.layout.display == "" and "lam_x" in c.recipe.options
+    hidden = {name: widget.layout.display == "none" for name, widget in c.options.items()}
+    shown = {name for name, is_hidden in hidden.items() if not is_hidden}
+    assert shown == {"head", "base", "branches", "decay", "start"} and {"lam_x", "lam_y", "contrast"} < set(hidden)
+    c.options["base"].value = "infopro"
+    assert c.options["lam_x"].layout.display == "" and "lam_x" in c.recipe.options
     c.rule.value = "dgl"
-    assert c.decay.layout.display == "none" and c.recipe.options == {"head": "0c1f"}
+    assert c.options["decay"].layout.display == "none" and c.recipe.options == {"head": "0c1f"}
 
 
 def test_k_goes_as_far_as_the_network_does():
@@ -214,15 +216,15 @@ def test_k_goes_as_far_as_the_network_does():
     c.K.value = 16
     c.network.value = "lab"
     assert c.K.value == 9
-    assert "9 layers (stem + 8 units) in K = 9 blocks" in c.strip.value
+    assert "9 layers in 9 blocks" in c.picture.value
 
 
 def test_decays_have_exact_ends_and_even_steps():
     c = Controls(LAB["MAN"])
     assert {0.0, 0.9, 0.99, 0.995, 0.999, 1.0} <= set(controls.DECAYS)
-    c.decay.index = 0
+    c.options["decay"].index = 0
     assert c.recipe.options["decay"] == 0
-    c.decay.index = len(c.decay.options) - 1
+    c.options["decay"].index = len(c.options["decay"].options) - 1
     assert c.recipe.options["decay"] == 1
 
 
@@ -245,10 +247,14 @@ def test_a_pair_of_weights_is_refused_in_words():
         lab.panel("infopro", 4, lam_x=(5, 0.5), live=True)
 
 
-def test_the_strip_says_in_words_what_it_draws():
-    strip = cut_strip(9, 4, "dgl")
-    assert strip.count("title=") == 4 and "no gradient passes a gap" in strip and "3, 2, 2, 2 layers" in strip
-    assert "the gradient passes" in cut_strip(9, 4, "bp")
+def test_the_picture_of_the_cut_is_the_lessons_and_says_in_words_what_it_draws():
+    c = Controls(LAB["DGL"].but(K=4))
+    assert "9 layers in 4 blocks of 3, 2, 2, 2" in c.picture.value and "no gradient does" in c.picture.value
+    assert "take" not in c.picture.value
+    c.rule.value = "man"
+    assert "head i takes weights from the first layer of block i+1" in c.picture.value
+    c.rule.value = "bp"
+    assert "no gradient does" not in c.picture.value and "9 layers in 4 blocks" in c.picture.value
 
 
 def test_an_error_is_folded_and_escaped():
@@ -263,7 +269,7 @@ def test_start_goes_to_pause_and_on(panel):
     panel.start.click()
     until(lambda: panel.session.history and panel.session.history.step > 2)
     assert panel.start.description == "Pause"
-    panel.controls.decay.value = 0.0
+    panel.controls.options["decay"].value = 0.0
     until(lambda: panel.session.history.decay == 0)
     panel.controls.K.value = 2
     assert "from the next Start on" in panel.status.value
@@ -285,7 +291,7 @@ def test_start_goes_to_pause_and_on(panel):
 
 def test_only_the_decay_may_change_without_a_word(panel):
     panel.start.click()
-    panel.controls.decay.value = 0.5
+    panel.controls.options["decay"].value = 0.5
     assert "from the next Start on" not in panel.status.value
     panel.stop.click()
 

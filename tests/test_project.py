@@ -73,20 +73,6 @@ def test_ci_can_be_executed():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-# --- sizes ---
-
-
-def test_library_stays_small():
-    lengths = {
-        str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines())
-        for file in (ROOT / "mankit").rglob("*.py")
-    }
-    assert not {file: length for file, length in lengths.items() if length > 300}
-    checks = "mankit/teach/checks/"  # the exercises' checks grow with the lessons, the library shouldn't
-    assert sum(n for file, n in lengths.items() if not file.startswith(checks)) < 6500
-    assert all(n <= 150 for file, n in lengths.items() if file.startswith(checks))
-
-
 # --- no trace of a machine ---
 
 # a path from the root of somebody's machine, and not the middle of another path or address

@@ -8,8 +8,9 @@ import torch
 
 from mankit import block_accuracy
 from mankit.images import batches
-from mankit.lab import session as sessions
-from mankit.lab.session import Live, Session, watch
+from mankit.lab import watch as watching
+from mankit.lab.session import Session
+from mankit.lab.watch import Live, watch
 from mankit.measure import ema_distance
 from mankit.rules.man import MomentumHead
 from mankit.studies import Recipe, Run, block_table, load_data
@@ -109,7 +110,7 @@ def test_losses_are_means_between_points(monkeypatch):
 
 
 def test_a_long_run_keeps_few_points(monkeypatch):
-    monkeypatch.setattr(sessions, "POINTS", 10)
+    monkeypatch.setattr(watching, "POINTS", 10)
     history = last(DGL.but(epochs=8)).history
     steps = [point.step for point in history.points]
     assert len(steps) <= 10 and steps == sorted(set(steps)) and steps[0] == 0 and steps[-1] >= 40

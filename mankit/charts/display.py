@@ -27,3 +27,6 @@ def show(chart: Chart) -> None:
     display(data, metadata=metadata, raw=True)
     words = re.sub(r"([\\`*_\[\]<>$#|~])", r"\\\1", chart.words)  # text, not markdown
     display({"text/markdown": f"*{words}*", "text/plain": chart.words}, raw=True)
+
+
+Chart._ipython_display_ = show  # for a chart as the last line of a cell; set here, so that the record knows no pen

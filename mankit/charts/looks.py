@@ -13,20 +13,9 @@ from dataclasses import dataclass
 from mankit.errors import choose
 
 INK = "#222222"  # of text and frames
-COLORS = {  # Okabe and Ito's, without their yellow (too pale for a line on white), and Tol's last three
-    "black": "#000000",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "grey": "#777777",
-    "blue": "#0072B2",
-    "red": "#D55E00",
-    "pink": "#CC79A7",
-    "wine": "#882255",
-    "indigo": "#332288",
-    "olive": "#999933",
-    "white": "white",
-}
+# Okabe and Ito's, without their yellow (too pale for a line on white), and Tol's last three
+COLORS = dict(black="#000000", orange="#E69F00", sky="#56B4E9", green="#009E73", grey="#777777", blue="#0072B2")
+COLORS |= dict(red="#D55E00", pink="#CC79A7", wine="#882255", indigo="#332288", olive="#999933", white="white")
 DASHES = ("solid", "dot", "dash", "longdash", "dashdot", "longdashdot")
 FILLED = ("circle", "square", "diamond", "star", "cross", "x", "triangle-up", "triangle-down")
 SYMBOLS = (*FILLED, *(f"{symbol}-open" for symbol in FILLED))

@@ -17,18 +17,8 @@ from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Pl
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-FRAME = dict(
-    gridcolor="#dddddd",
-    linecolor="#888888",
-    tickcolor="#888888",
-    showline=True,
-    mirror=True,
-    zeroline=False,
-    ticks="outside",
-    exponentformat="none",
-    separatethousands=True,
-    title=dict(standoff=8),
-)
+FRAME = dict(gridcolor="#dddddd", linecolor="#888888", tickcolor="#888888", showline=True, mirror=True, zeroline=False)
+FRAME |= dict(ticks="outside", exponentformat="none", separatethousands=True, title=dict(standoff=8))
 ARROW = dict(axref="x", ayref="y", arrowhead=2, arrowwidth=1.5, arrowcolor=INK, text="")
 PAPER = dict(plot_bgcolor="white", paper_bgcolor="white")
 TEMPLATE = dict(layout=dict(xaxis=FRAME, yaxis=FRAME, annotationdefaults=ARROW, **PAPER))  # plotly's own adds 6 kB
@@ -62,8 +52,9 @@ def spec(chart: Chart, hidden: bool = False) -> dict[str, Any]:
         notes += [{**_note(mark, plot), **_refs(n, mark)} for mark in plot.marks if _is_note(mark)]
         shapes += [{**_shape(mark), **_refs(n)} for mark in plot.of(Box, Stroke) if not _is_note(mark)]
         if plot.title:
-            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", yanchor="bottom")
-            notes.append(dict(text=_text(plot.title), **at, showarrow=False, font=dict(size=chart.font + 1)))
+            at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", xanchor="center")
+            head = dict(yanchor="bottom", showarrow=False, font=dict(size=chart.font + 1))
+            notes.append(dict(text=_text(plot.title), **at, **head))
     layout = _some(
         template=TEMPLATE,
         title=dict(text=_text("\n".join(textwrap.wrap(chart.title, 80))), x=0, xref="paper", font=dict(size=17)),
@@ -133,11 +124,9 @@ def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
         edges = dict(array=np.subtract(line.high, line.ys), arrayminus=np.subtract(line.ys, line.low))
         whiskers = dict(**edges, color=color, thickness=1.5, width=4)
     known = line in legend
+    places = dict(type="scatter", x=line.xs, y=line.ys, mode=mode)
     return _some(
-        type="scatter",
-        x=line.xs,
-        y=line.ys,
-        mode=mode,
+        **places,
         line=dict(color=color, dash=look.dash, width=line.width) if look.dash else None,
         marker=marker,
         error_y=whiskers,
@@ -152,23 +141,16 @@ def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
 
 def _heat(heat: Heat, domain: tuple) -> dict[str, Any]:
     z, (rows, columns) = np.asarray(heat.z, dtype=float), heat.hover
+    cells = dict(z=z, x=range(1, z.shape[1] + 1), y=range(1, z.shape[0] + 1), xgap=1, ygap=1, zmin=0, zmax=1)
     bar = dict(x=domain[2] + 0.02, y=(domain[1] + domain[3]) / 2, len=domain[3] - domain[1], thickness=14)
+    words = dict(text=heat.texts, texttemplate="%{text}", textfont=dict(size=heat.size))
     return _some(
         type="heatmap",
-        z=z,
-        x=range(1, z.shape[1] + 1),
-        y=range(1, z.shape[0] + 1),
-        xgap=1,
-        ygap=1,
-        zmin=0,
-        zmax=1,
         colorscale=[[i / 9, color] for i, color in enumerate(SCALE)],
         showscale=bool(heat.scale),
         colorbar=dict(title=dict(text=_text(heat.scale), side="right"), **bar) if heat.scale else None,
-        text=heat.texts,
-        texttemplate=None if heat.texts is None else "%{text}",
-        textfont=None if heat.texts is None else dict(size=heat.size),
         hovertemplate=f"{rows} %{{y}}, {columns} %{{x}}: %{{z:.3f}}<extra>{_text(heat.name)}</extra>",
+        **(cells if heat.texts is None else cells | words),
     )
 
 

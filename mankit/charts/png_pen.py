@@ -17,19 +17,12 @@ from matplotlib.style import context
 from matplotlib.ticker import AutoLocator, NullLocator
 from PIL import Image
 
-from mankit.charts.looks import FILLED, INK, SCALE, paint
+from mankit.charts.looks import DASHES, FILLED, INK, SCALE, paint
 from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Mark, Picture, Plot, Stroke, Text
 
 PT = 0.72  # points per pixel: the matplotlib figure has 100 pixels an inch
-DASHES = {
-    "": "none",
-    "solid": "-",
-    "dot": (0, (1, 1.6)),
-    "dash": (0, (4, 2)),
-    "longdash": (0, (8, 2)),
-    "dashdot": (0, (5, 2, 1, 2)),
-    "longdashdot": (0, (8, 2, 1, 2)),
-}
+PATTERNS = ("-", (0, (1, 1.6)), (0, (4, 2)), (0, (8, 2)), (0, (5, 2, 1, 2)), (0, (8, 2, 1, 2)))
+LINES = {"": "none", **dict(zip(DASHES, PATTERNS, strict=True))}
 SYMBOLS = {"": "none", **dict(zip(FILLED, "osD*PX^v", strict=True))}  # each also with -open
 
 
@@ -117,7 +110,7 @@ def _draw(ax: Axes, mark: Mark, font: float) -> None:
             ax.imshow(mark.pixels, interpolation="nearest")
         case Box():
             colors = dict(facecolor=paint(mark.fill), edgecolor=INK)
-            dash = dict(linewidth=PT, linestyle=DASHES[mark.dash], clip_on=False, zorder=3)
+            dash = dict(linewidth=PT, linestyle=LINES[mark.dash], clip_on=False, zorder=3)
             ax.add_artist(Rectangle((mark.x0, mark.y0), mark.x1 - mark.x0, mark.y1 - mark.y0, **colors, **dash))
         case Stroke():
             _stroke(ax, mark)
@@ -137,7 +130,7 @@ def _style(line: Line) -> dict[str, Any]:
     symbol, is_open = look.symbol.removesuffix("-open"), look.symbol.endswith("-open")
     return {
         "color": color,
-        "linestyle": DASHES[look.dash],
+        "linestyle": LINES[look.dash],
         "linewidth": line.width * PT,
         "marker": SYMBOLS[symbol],
         "markersize": line.size * PT * (1.5 if symbol == "star" else 1.05),
@@ -182,7 +175,7 @@ def _stroke(ax: Axes, mark: Stroke) -> None:
         head = dict(arrowstyle="-|>", mutation_scale=7 * width, linewidth=width, shrinkA=0, shrinkB=0)
         artist = FancyArrowPatch((mark.x0, mark.y0), (mark.x1, mark.y1), color=color, **head, zorder=5)
     else:
-        dash = dict(linestyle=DASHES[mark.dash], linewidth=width, solid_capstyle="butt", zorder=4)
+        dash = dict(linestyle=LINES[mark.dash], linewidth=width, solid_capstyle="butt", zorder=4)
         artist = Line2D([mark.x0, mark.x1], [mark.y0, mark.y1], color=color, **dash)
     artist.set_clip_on(False)
     ax.add_artist(artist)

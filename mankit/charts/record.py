@@ -241,9 +241,5 @@ class Chart:
         y, names = self.plots[0].y, [line.name for line in self.lines()]
         top = max(map(abs, y.range)) if y.range else 0
         left = 95 if y.log else 24 + 7 * max(map(len, y.labels)) if y.labels else max(70, 38 + 9 * len(f"{top:,.0f}"))
-        return left, 85 + 9 * max(map(len, names)) if names else 30, 56, 60
-
-    def _ipython_display_(self) -> None:
-        from mankit.charts.display import show
-
-        show(self)
+        under = max((name.count("\n") for bars in self.plots[0].of(Bars) for name in bars.names), default=0)
+        return left, 85 + 9 * max(map(len, names)) if names else 30, 56, max(60, 34 + 17 * under)

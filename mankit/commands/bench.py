@@ -24,7 +24,7 @@ def bench(
     K: Annotated[int, Option("--K", "-K", help="Number of blocks of the local rules.")] = 16,
     batch: Annotated[int, Option(help="Images in a batch.")] = 128,
     rounds: Annotated[int, Option(help="How often each method is timed.")] = 9,
-    head: Annotated[str, Option(help="Of DGL, InfoPro and MAN alike: mlp, or 0c1f ... 2c3f.")] = "2c2f",
+    head: Annotated[str, Option(help="Of every rule that has the option: mlp, or 0c1f ... 2c3f.")] = "2c2f",
     size: Annotated[int, Option(help="Height and width of the images (ImageNet networks: 224).")] = 32,
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
     bf16: Annotated[bool, Option("--bf16", help="Autocast to bfloat16.")] = False,
@@ -32,7 +32,7 @@ def bench(
     threads: Annotated[int, Option(min=1, help="CPU threads.")] = 1,
     csv: Annotated[Path | None, Option(metavar="FILE", help="Also write the table to a CSV file.")] = None,
 ) -> None:
-    """Time a training step of BP, checkpointed BP, DGL, InfoPro and MAN, in turn. Example: mankit bench --K 8
+    """Time a training step of BP, checkpointed BP and every local rule, in turn. Example: mankit bench --K 8
 
     Compare ratios within one run: milliseconds depend on the machine and on what else it does. About a minute on a CPU.
     """

@@ -42,14 +42,22 @@ def check_notebook(path: Path) -> None:
 
 
 def known_parameters(notebook: Path) -> dict[str, object]:
-    """The parameters of a notebook, by name. ValueError where there is no notebook, or none that can be read."""
+    """The parameters of a notebook by name, and where `rule` is one of them, every rule's options too.
+
+    Raises: ValueError where there is no notebook, or none that can be read.
+    """
     import papermill
 
     check_notebook(notebook)
     try:
-        return papermill.inspect_notebook(str(notebook))
+        known = papermill.inspect_notebook(str(notebook))
     except Exception as error:  # there are many ways not to be a notebook
         raise ValueError(f"{notebook} isn't a notebook that can be read: {first_line(error)}") from error
+    if "rule" in known:
+        from ..rules import RULES, options_of
+
+        known |= {name: option for rule in RULES for name, option in options_of(rule).items() if name not in known}
+    return known
 
 
 def json_or_text(text: str) -> object:

@@ -39,9 +39,8 @@ def train(
     """
     import torch
 
-    from ..studies import pick_device
+    from ..studies import Recipe, lab_recipe, pick_device
     from ..studies.papers import cell, with_profile
-    from ..studies.recipe import Recipe, lab_recipe
 
     torch.set_num_threads(threads)
     typed = {n: value for n, value in settings.items() if context.get_parameter_source(n).name == "COMMANDLINE"}

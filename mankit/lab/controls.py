@@ -5,6 +5,7 @@ The widgets of a rule's options are made from the rule's own signature, so a new
 
 from __future__ import annotations
 
+import base64
 import functools
 import html
 import inspect
@@ -16,6 +17,7 @@ from typing import Literal, get_args, get_origin
 import ipywidgets as w
 from torch import nn
 
+from .. import charts
 from ..blocks import cut
 from ..charts.looks import COLORS
 from ..heads import Between, Rule
@@ -24,7 +26,6 @@ from ..networks import build_network
 from ..rules import RULES, bases_of, entry_of, help_of, name_of, options_of
 from ..studies import Recipe
 from ..studies.recipe import LAB_SETTINGS
-from .figure import block_color
 
 NETWORKS = ("lab", "lab16", "cifar_resnet20", "cifar_resnet32")
 # 1 - decay falls in steps of 1, 2, 5: evenly spaced on -log10(1 - decay), and both ends are exact
@@ -57,6 +58,7 @@ class Controls:
             value=recipe.K,
             min=1,
             max=max(recipe.K, units(recipe.network)),
+            continuous_update=False,  # a picture is drawn for each
         )
         names = dict.fromkeys([name for name in DATASETS if name != "folder"] + [recipe.data])
         self.data = _choice(
@@ -79,10 +81,9 @@ class Controls:
         self.seed = _make(w.BoundedIntText, "Seed", "Of weights, data and order", value=recipe.seed, min=0, max=9999)
         self.main = {name: self.__dict__[name] for name in MAIN}
         self.options = option_widgets(rules, recipe.options)
-        self.strip = w.HTML(layout=w.Layout(margin="4px 0"))
+        self.picture = w.HTML()
         columns = [w.VBox(list(group.values())) for group in (self.main, self.options)]
-        row = w.HBox(columns, layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
-        self.box = w.VBox([row, self.strip])
+        self.box = w.HBox(columns + [self.picture], layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
         self.on_change(self._fit)
         self._fit()
 
@@ -116,7 +117,9 @@ class Controls:
         for name, widget in self.options.items():
             widget.disabled = name not in allowed
             widget.layout.display = "" if name in allowed else "none"
-        self.strip.value = cut_strip(units(self.network.value), self.K.value, self.rule.value)
+        entry = entry_of(self.rule.value)
+        ahead = "decay" in allowed  # a head with a moving average looks ahead
+        self.picture.value = cut_image(units(self.network.value), self.K.value, entry.label, entry.one_block, ahead)
 
     def on_change(self, do: Callable[[], None]) -> None:
         """Call `do` after any control was moved."""
@@ -167,23 +170,13 @@ def _default(parameter: inspect.Parameter) -> object:
     return name_of(parameter.default) if callable(parameter.default) else parameter.default
 
 
-def cut_strip(count: int, K: int, rule: str | Rule) -> str:
-    """The network's layers in a row, coloured and numbered by block, as HTML."""
-    cells, sizes = [], [len(block) for block in cut([nn.Identity()] * count, K)]
-    for k, size in enumerate(sizes):
-        style = (
-            f"flex:{size};background:{block_color(k, K)};color:white;text-align:center;"
-            "border-radius:4px;padding:3px 0;font-size:12px;text-shadow:0 0 3px black,0 0 3px black"
-        )
-        cells.append(f'<div style="{style}" title="block {k + 1}: {size} of {count} layers">{k + 1}</div>')
-    text = f"{count} layers (stem + {count - 1} units) in K = {K} block{'s' * (K > 1)}"
-    one = entry_of(rule).one_block
-    text += " (where it is measured; the gradient passes)" if one else ": no gradient passes a gap"
-    return (
-        f'<div role="img" aria-label="{text}: {", ".join(map(str, sizes))} layers" style="max-width:680px">'
-        f'<div style="display:flex;gap:6px">{"".join(cells)}</div>'
-        f'<div style="font-size:12px;color:var(--jp-ui-font-color1, inherit)">{text}</div></div>'
-    )
+@functools.lru_cache(maxsize=64)
+def cut_image(count: int, K: int, label: str, one_block: bool, look_ahead: bool) -> str:
+    """The lessons' picture of the cut network, as HTML, and what it says in words."""
+    sizes = [len(block) for block in cut([nn.Identity()] * count, K)]
+    chart = charts.cut_picture(sizes, rule=label, isolated=not one_block, look_ahead=look_ahead)
+    pixels = base64.b64encode(charts.png(chart)).decode()
+    return f'<img src="data:image/png;base64,{pixels}" alt="{html.escape(chart.words)}" style="max-width:520px">'
 
 
 def parameters(recipe: Recipe) -> dict[str, object]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Literal, get_origin
 
 import plotly.graph_objects as go
@@ -19,7 +18,7 @@ from ..charts.plotly_pen import spec
 from ..charts.plots import ticks
 from ..charts.words import say
 from ..rules import entry_of, options_of
-from .session import History
+from .watch import History
 
 MOST = 16  # blocks that can be drawn
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -57,78 +56,48 @@ class LiveFigure(go.FigureWidget):
         return []
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """What the plots show; at first, nothing."""
-
-    steps: Sequence[int] = ()
-    other_steps: Sequence[int] = ()
-    own: Curves = ()
-    beside: Curves = ()
-    loss: Curves = ()
-    ema: Curves = ()
-    now: Curves = ()  # by the same measure as what stands beside
-    cka: Curves = ()
-    cka_to_bp: Curves = ()
-    memory: Sequence[float] = (0,)
-    of_bp: tuple[float, float] = (0, 0)
-    changes: Sequence[int] = ()
-    totals: tuple[int, int] | None = None
-    titles: Sequence[str] = TITLES
-    words: str = "Nothing trained yet."
-
-
 def chart_of(history: History | None, kept: History | None = None, by_probe: bool = False) -> Chart:
     """The chart of a run, beside it a kept one or the BP network of the same seed; None: a chart without numbers."""
-    if history is None:
-        return _chart(_Numbers())
-    measure = "probe" if by_probe else "own_head"
+    measure, percent, known = "probe" if by_probe else "own_head", Axis("accuracy (%)", (0, 102)), history is not None
     other = kept or history
-    return _chart(
-        _Numbers(
-            steps=[point.step for point in history.points],
-            other_steps=[point.step for point in other.points],
-            own=history.curve(measure),
-            beside=kept.curve(measure) if kept else history.curve("bp_probe"),
-            loss=history.curve("loss"),
-            ema=history.curve("ema_distance"),
-            now=history.curve(measure if kept else "probe"),
-            cka=history.cka,
-            cka_to_bp=history.cka_to_bp,
-            memory=history.memory["blocks"],
-            of_bp=(*history.memory["BP"], *history.memory["BP, checkpointed"]),
-            changes=[step for step, _ in history.changes],
-            totals=(history.total, other.total),
-            titles=_titles(history, kept, by_probe),
-            words=summary(history, kept, by_probe),
-        )
-    )
 
+    def curves(run: History | None, what: str) -> Curves:
+        return run.curve(what) if run else []
 
-def _chart(n: _Numbers) -> Chart:
-    K, percent = max(1, len(n.now), len(n.beside)), Axis("accuracy (%)", (0, 102))
-    mine, other = (Axis("training step", (-0.03 * t, 1.03 * t) if t else None) for t in n.totals or (0, 0))
-    top = max((value for curve in n.ema for value in curve if value == value), default=0)
-    names = [str(k + 1) for k in range(len(n.memory))] if len(n.memory) > 1 or not n.totals else ["this run"]
-    colors = [Look("blue")] * len(names) + [Look("black", hatch="/"), Look("red", hatch="x")]
-    memory = Bars([*names, "BP", "BP,\nckpt"], [*n.memory, *n.of_bp], colors)
-    blocks = Axis("block (1 = next to the image)", ticks=ticks(K))
+    mine, its = ([point.step for point in run.points] if run else [] for run in (history, other))
+    beside, ema = curves(other, measure if kept else "bp_probe"), curves(history, "ema_distance")
+    now = curves(history, measure if kept else "probe")  # by the same measure as what stands beside
+    steps, other_steps = (_steps(run.total if run else None) for run in (history, other))
+    top = max((value for curve in ema for value in curve if value == value), default=0)
+    changes = [Stroke(step, 0, step, top, width=1, dash="dot") for step, _ in (history.changes if known else [])]
+    blocks = Axis("block (1 = next to the image)", ticks=ticks(max(1, len(now), len(beside))))
     plots = [
-        (_lines(n.steps, n.own, " %"), mine, percent),
-        (_lines(n.other_steps, n.beside, " %"), other, percent),
-        (_lines(n.steps, n.loss), mine, Axis("loss")),
-        ([_profile(n.now, "MAN", "this run"), _profile(n.beside, "BP", "the other")], blocks, percent),
-        *(_heat(matrix, *names) for matrix, *names in ((n.cka, "block", ""), (n.cka_to_bp, "BP's block", "CKA"))),
-        ([memory], Axis("block, and BP with all of them"), Axis("MiB a batch")),
-        (
-            _lines(n.steps, n.ema) + [Stroke(step, 0, step, top, width=1, dash="dot") for step in n.changes],
-            mine,
-            Axis("|EMA - N| / |N|"),
-        ),
+        (_lines(mine, curves(history, measure), " %"), steps, percent),
+        (_lines(its, beside, " %"), other_steps, percent),
+        (_lines(mine, curves(history, "loss")), steps, Axis("loss")),
+        ([_profile(now, "MAN", "this run"), _profile(beside, "BP", "the other")], blocks, percent),
+        _heat(history.cka if known else [], "block", ""),
+        _heat(history.cka_to_bp if known else [], "BP's block", "CKA"),
+        ([_bars(history.memory if known else None)], Axis("block, and BP with all of them"), Axis("MiB a batch")),
+        (_lines(mine, ema) + changes, steps, Axis("|EMA - N| / |N|")),
     ]
-    titled = [Plot(*plot, title=title) for plot, title in zip(plots, n.titles, strict=True)]
+    titles = _titles(history, kept, by_probe) if known else TITLES
+    titled = [Plot(*plot, title=title) for plot, title in zip(plots, titles, strict=True)]
+    words = summary(history, kept, by_probe) if known else "Nothing trained yet."
     look = dict(height=1120, margin=(60, 110, 56, 60), gaps=(0.12, 0.085), font=12, legend="block")
-    return Chart(titled, n.words, columns=2, **look)
+    return Chart(titled, words, columns=2, **look)
+
+
+def _steps(total: int | None) -> Axis:
+    return Axis("training step", (-0.03 * total, 1.03 * total) if total else None)
+
+
+def _bars(memory: dict[str, list[float]] | None) -> Bars:
+    """A bar for each block, and two for BP: with all its blocks at once, and with a checkpoint at each layer."""
+    sizes = [*memory["blocks"], *memory["BP"], *memory["BP, checkpointed"]] if memory else [0, 0, 0]
+    names = ["this run"] if memory and len(sizes) == 3 else [str(k + 1) for k in range(len(sizes) - 2)]
+    looks = [Look("blue")] * len(names) + [Look("black", hatch="/"), Look("red", hatch="x")]
+    return Bars([*names, "BP", "BP,\nckpt"], sizes, looks)
 
 
 def _lines(x: Sequence[int], curves: Curves, ending: str = "") -> list[Line]:

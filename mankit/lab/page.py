@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import anywidget
 import traitlets
 
@@ -45,3 +47,10 @@ class CopyButton(anywidget.AnyWidget):
     text = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
     views = traitlets.Int(0).tag(sync=True)
+
+
+def is_live(live: bool | None = None) -> bool:
+    """Is there a page whose buttons somebody can press? See `panel`."""
+    if live is None and "MANKIT_LIVE" in os.environ:
+        return os.environ["MANKIT_LIVE"] not in ("0", "")
+    return "JPY_SESSION_NAME" in os.environ if live is None else live

@@ -9,31 +9,27 @@ one ordinary figure and its summary in words.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 
 import ipywidgets as w
-import torch
 from IPython.display import display
-from tqdm import tqdm
 
-from .. import charts
 from ..heads import Rule
 from ..studies import Recipe
-from ..studies.recipe import lab_recipe
+from ..studies.recipe import LAB_SETTINGS, lab_recipe
 from . import figure
 from .controls import Controls, as_papermill, command, folded, parameters
-from .page import CopyButton
+from .page import CopyButton, is_live
 from .session import Session
-from .watch import History, watch
+from .still import Still
 
 REDRAW = 0.3  # seconds between two pictures: many more, and messages to the page pile up
 PATIENCE = 2.0  # seconds to wait for a page to say that it has drawn the last picture
 
 
 def panel(
-    rule: str | Rule = "man",
+    rule: str | Rule = LAB_SETTINGS["rule"],
     K: int = 8,
     *,
     short_epochs: int = 3,
@@ -57,35 +53,6 @@ def panel(
     if is_live(live):
         return Panel(recipe, device)
     return Still(recipe.but(epochs=min(recipe.epochs, short_epochs)), device)
-
-
-def is_live(live: bool | None = None) -> bool:
-    """Is there a page whose buttons somebody can press? See `panel`."""
-    if live is None and "MANKIT_LIVE" in os.environ:
-        return os.environ["MANKIT_LIVE"] not in ("0", "")
-    return "JPY_SESSION_NAME" in os.environ if live is None else live
-
-
-class Still:
-    """The panel where there is no live page: a run, trained when it is displayed, and its figure."""
-
-    def __init__(self, recipe: Recipe, device: str = "auto") -> None:
-        self.recipe, self._device = recipe, device
-        self.history: History | None = None
-
-    def train(self) -> History:
-        """Train to the end (once) and return what was measured."""
-        if self.history is None:
-            torch.set_num_threads(1)
-            with tqdm(unit="step", leave=False) as bar:
-                for watched in watch(self.recipe, device=self._device):
-                    bar.total = watched.history.total
-                    bar.update(watched.history.step - bar.n)
-            self.history = watched.history
-        return self.history
-
-    def _ipython_display_(self) -> None:
-        charts.show(figure.ordinary(self.train()))
 
 
 class Panel:
@@ -139,10 +106,7 @@ class Panel:
                 self.controls.box,
                 w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap),
                 w.HBox([self.progress, self.probe], layout=wrap),
-                self.status,
-                self.error,
-                self.figure,
-                self.summary,
+                *(self.status, self.error, self.figure, self.summary),
                 w.HBox([self.code, self.copy], layout=wrap),
             ]
         )
@@ -267,9 +231,11 @@ class Panel:
 
     def _differs(self) -> bool:
         """Do the controls stand otherwise than in the run, but for the decay, which acts at once?"""
-        now, then = self.recipe, self.session.recipe
-        moved = {name: then.options[name] for name in ("decay",) if name in then.options and name in now.options}
-        return now.but(options={**now.options, **moved}) != then
+        return _without_decay(self.recipe) != _without_decay(self.session.recipe)
+
+
+def _without_decay(recipe: Recipe) -> Recipe:
+    return recipe.but(options={name: value for name, value in recipe.options.items() if name != "decay"})
 
 
 def _button(name: str, icon: str, tooltip: str, do: object) -> w.Button:

@@ -4,7 +4,7 @@ Files go one way: recipe <- run <- kept <- study; report reads what they left. p
 """
 
 from .kept import KeptRun, open_run, train_in
-from .recipe import LAB, Recipe
+from .recipe import LAB, Recipe, lab_recipe
 from .record import Record, Summary, read_run
 from .run import Run, block_table, load_data, pick_device, train_all
 
@@ -16,6 +16,7 @@ __all__ = [
     "Run",
     "Summary",
     "block_table",
+    "lab_recipe",
     "load_data",
     "open_run",
     "pick_device",

@@ -166,6 +166,11 @@ class Recipe:
         return Recipe.of(**kept | settings)
 
 
+def setting_names(rule: str | Rule, base: str | Rule | None = None) -> set[str]:
+    """The names that `Recipe.of` takes for a rule: fields, the rule's options and the data's."""
+    return {name for group in _groups(rule, base) for name in group}
+
+
 def data_options() -> dict[str, inspect.Parameter]:
     """The data options of a recipe by name: what `mankit.images.load` takes beyond seed and place."""
     parameters = inspect.signature(load, eval_str=True).parameters

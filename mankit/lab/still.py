@@ -1,0 +1,33 @@
+"""The panel where nobody can press a button: a short run and one ordinary figure."""
+
+from __future__ import annotations
+
+import torch
+from tqdm import tqdm
+
+from .. import charts
+from ..studies import Recipe
+from . import figure
+from .watch import History, watch
+
+
+class Still:
+    """The panel where there is no live page: a run, trained when it is displayed, and its figure."""
+
+    def __init__(self, recipe: Recipe, device: str = "auto") -> None:
+        self.recipe, self._device = recipe, device
+        self.history: History | None = None
+
+    def train(self) -> History:
+        """Train to the end (once) and return what was measured."""
+        if self.history is None:
+            torch.set_num_threads(1)
+            with tqdm(unit="step", leave=False) as bar:
+                for watched in watch(self.recipe, device=self._device):
+                    bar.total = watched.history.total
+                    bar.update(watched.history.step - bar.n)
+            self.history = watched.history
+        return self.history
+
+    def _ipython_display_(self) -> None:
+        charts.show(figure.ordinary(self.train()))
