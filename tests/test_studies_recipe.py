@@ -3,12 +3,18 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mankit.rules import RULES, Entry
 from mankit.studies.recipe import LAB, Recipe
+
+ROOT = Path(__file__).parents[1]
 
 TINY = Recipe(
     rule="man",
@@ -174,3 +180,66 @@ def test_json_that_is_no_recipe_is_a_line(text, message):
 def test_option_that_json_does_not_know_is_said(value):
     with pytest.raises(ValueError, match="can't be written as JSON"):
         Recipe(options={"head": value}).to_json()
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_settings_are_flat_and_give_the_recipe_back(name):
+    settings = LAB[name].but(data_options={"train_size": 60, "size": 8}).settings()
+    assert settings["train_size"] == 60 and not {"options", "data_options"} & settings.keys()
+    assert Recipe.of(**settings).settings() == settings
+    assert Recipe.of(**settings) == LAB[name].but(data_options={"train_size": 60, "size": 8})
+
+
+def test_settings_are_sorted_into_their_places():
+    recipe = Recipe.of(rule="man", K=4, decay=0.9, base="infopro", lam_x=1.0, train_size=2000, size=None)
+    assert recipe.options == {"decay": 0.9, "base": "infopro", "lam_x": 1.0}
+    assert recipe.data_options == {"train_size": 2000} and recipe.K == 4
+    assert Recipe.of() == Recipe()
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"rule": "man", "dekay": 0.9}, "setting='dekay': did you mean 'decay'"),
+        ({"epoch": 3}, "setting='epoch': did you mean 'epochs'"),
+        ({"trainsize": 3}, "setting='trainsize': did you mean 'train_size'"),
+        ({"rule": "dgl", "decay": 0.9}, "rule 'dgl' takes no option"),
+        ({"rule": "mann"}, "rule='mann': did you mean 'man'"),
+        ({"K": "4"}, "K='4': choose a valid integer"),
+        ({"options": {}}, "setting='options'"),
+    ],
+)
+def test_setting_that_fits_nothing_is_a_line(settings, message):
+    with pytest.raises(ValueError, match=message) as problem:
+        Recipe.of(**settings)
+    assert "\n" not in str(problem.value)
+
+
+def test_option_with_a_fields_name_is_refused():
+    def twice(place, *, lr: float = 1.0, size: int = 3):
+        """A rule."""
+
+    with pytest.raises(ValueError, match=r"options \['lr', 'size'\], which a recipe has too"):
+        Recipe.of(rule=twice)
+
+
+def test_function_is_a_rule_and_json_keeps_it_by_its_name(monkeypatch):
+    def mine(place, *, head: str = "0c1f"):
+        """A rule."""
+
+    recipe = Recipe(rule=mine, options={"head": "0c1f"})
+    assert recipe.rule is mine
+    with pytest.raises(ValueError, match="the rule mine has no name yet"):
+        recipe.to_json()
+    monkeypatch.setitem(RULES, "my rule", Entry(mine, "Mine"))
+    assert Recipe.from_json(recipe.to_json()) == Recipe(rule=mine, options={"head": "0c1f"})
+    assert Recipe(rule=mine).rule == "my rule"
+
+
+def test_a_recipe_loads_no_tables_and_no_locks():
+    code = "import sys, mankit.studies.recipe; print([m for m in ('pandas', 'filelock', 'plotly') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"

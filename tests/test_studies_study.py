@@ -109,7 +109,7 @@ def test_bad_input_is_said_in_words(arguments, said):
 
 
 def test_a_worker_that_dies_is_a_failure_and_not_the_end(monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2)])
+    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2), tiny_cell(3)])
 
     def kill():  # as the system does where memory runs out
         while not (workers := multiprocessing.active_children()):
@@ -118,8 +118,8 @@ def test_a_worker_that_dies_is_a_failure_and_not_the_end(monkeypatch, tmp_path):
 
     threading.Thread(target=kill).start()
     runs = trained(out=tmp_path)
-    assert runs.status[0].startswith("failed: A process")
-    assert list(trained(out=tmp_path).status) == ["done"]
+    assert runs.status[0].startswith("failed: A process") and runs.status[1] == "done"
+    assert list(trained(out=tmp_path).status) == ["done", "done"]
 
 
 # --- the command ---

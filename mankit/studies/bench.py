@@ -17,10 +17,10 @@ from ..networks import build_network
 from ..rules import ONE_BLOCK, RULES, entry_of, local_net, options_of
 from ..scaling.checkpointing import checkpointed
 from ..training import Step, make_optimizer, train
+from .papers.published import MAN_BASE
 from .run import batch_step
 
 CHECKPOINTED = "checkpointed BP"
-BASE = "infopro"  # of a rule that has a base: MAN is timed as published
 
 
 def methods() -> list[str]:
@@ -36,12 +36,12 @@ def build(method: str, network: str, K: int, head: str = "2c2f", size: int = 32)
     InfoPro adds its decoder, MAN is the published one: two look-ahead branches under InfoPro's head and decoder.
     Raises: ValueError for a method, network, K or head that don't fit.
     """
-    choose("method", method, methods())
-    layers, classifier = build_network(network)
     rules = {entry_of(rule).label: rule for rule in RULES}
+    choose("method", method, [*rules, CHECKPOINTED])
+    layers, classifier = build_network(network)
     rule = rules.get(method, ONE_BLOCK)
-    known = options_of(rule, BASE)
-    options = {name: value for name, value in {"head": head, "base": BASE}.items() if name in known}
+    known = options_of(rule, MAN_BASE)
+    options = {name: value for name, value in {"head": head, "base": MAN_BASE}.items() if name in known}
     blocks = 1 if entry_of(rule).one_block else K
     net = local_net(layers, classifier, rule, blocks, image_shape=(3, size, size), **options)
     return checkpointed(net) if method == CHECKPOINTED else net

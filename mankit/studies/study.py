@@ -11,12 +11,13 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from ..errors import at_least, first_line
 from .folder import write
@@ -87,19 +88,35 @@ def train_study(
     planned = jobs_of(study, profile, seeds, out, lr)
     todo = [job for job in planned if job.status()[0] != "done"]
     spawn = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
-    with ProcessPoolExecutor(jobs, spawn, initializer=_quiet) as pool:
-        running: dict[Future, Job] = {}
-        try:
-            for _ in _ticks(planned):
-                _collect(running)
-                while todo and len(running) < jobs:  # no more than can run: what waits in the pool can't be stopped
-                    job = todo.pop(0)
-                    running[_submit(pool, job, device, root)] = job
-                if not running:
-                    break
-        except KeyboardInterrupt:
-            _stop(running)
-            raise
+    with tqdm(total=sum(job.recipe.epochs for job in planned), unit="epoch", smoothing=0.1, leave=False) as bar:
+        while todo:  # once, and again with new processes where one of them was killed
+            with ProcessPoolExecutor(jobs, spawn, initializer=_quiet) as pool:
+                _work_off(pool, todo, jobs, (device, root), lambda: bar.update(sum(map(_epochs, planned)) - bar.n))
+
+
+def _work_off(pool: ProcessPoolExecutor, todo: list[Job], jobs: int, where: tuple, tick: Callable[[], None]) -> None:
+    """Train what is to do and note what fails, until all is done or a worker is killed."""
+    running: dict[Future, Job] = {}
+    try:
+        while todo or running:
+            while todo and len(running) < jobs:  # no more than can run: what waits in the pool can't be stopped
+                running[pool.submit(_train, todo[0].folder, todo[0].recipe.to_json(), *where)] = todo[0]
+                todo.pop(0)
+            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                _note(running.pop(future).folder, future.exception())
+            tick()
+    except BrokenExecutor as error:
+        for job in running.values():
+            _note(job.folder, error)
+    except KeyboardInterrupt:
+        _stop(running)
+        raise
+
+
+def _note(folder: Path, error: BaseException | None) -> None:
+    if error:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / FAILED, json.dumps({"error": first_line(error), "type": type(error).__name__}))
 
 
 def _train(folder: Path, recipe: str, device: str, root: str | Path | None) -> None:
@@ -113,36 +130,8 @@ def _quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a worker that waits; one that trains saves first, see `kept`
 
 
-def _submit(pool: ProcessPoolExecutor, job: Job, device: str, root: str | Path | None) -> Future:
-    try:
-        return pool.submit(_train, job.folder, job.recipe.to_json(), device, root)
-    except BrokenExecutor as error:  # a worker was killed, and with it the pool
-        failed: Future = Future()
-        failed.set_exception(error)
-        return failed
-
-
-def _collect(running: dict[Future, Job]) -> None:
-    """Take out what has ended, and note why it failed."""
-    for future in [future for future in running if future.done()]:
-        folder = running.pop(future).folder
-        if error := future.exception():
-            folder.mkdir(parents=True, exist_ok=True)
-            write(folder / FAILED, json.dumps({"error": first_line(error), "type": type(error).__name__}))
-
-
-def _ticks(planned: Sequence[Job]) -> Iterator[None]:
-    """Twice a second, with a bar of the epochs that are done."""
-    from tqdm import tqdm
-
-    with tqdm(total=sum(job.recipe.epochs for job in planned), unit="epoch", smoothing=0.1, leave=False) as bar:
-        while True:
-            bar.update(sum(_epochs(job.folder / "log.jsonl") for job in planned) - bar.n)
-            yield
-            time.sleep(0.5)
-
-
-def _epochs(log: Path) -> int:
+def _epochs(job: Job) -> int:
+    log = job.folder / "log.jsonl"
     return len(log.read_bytes().splitlines()) if log.is_file() else 0
 
 

@@ -54,6 +54,7 @@ class DataSet:
 
 LAB16 = {"network": "lab16", "batch": 100, "lr": 0.1, "augment": False}  # of the quick profiles
 
+MAN_BASE = "infopro"  # of MAN at its best, as published
 _LAMBDAS = {"lam_x": (5.0, 0.5), "lam_y": (0.5, 1.0)}
 _INFOPRO = {"head": "1c2f", **_LAMBDAS}
 _MAN = {"head": "2c2f", "decay": 0.995, "base": "dgl"}
@@ -66,7 +67,7 @@ _METHODS: dict[str, tuple[str, dict[str, object], str]] = {  # by the name in a 
     "infopro-supcon": ("infopro", {**_INFOPRO, "contrast": True}, " (SupCon)"),
     "infopro-star": ("infopro", _INFOPRO, "*"),  # blocks of equal memory
     "dgl-man": ("man", _MAN, ""),
-    "infopro-man": ("man", {**_MAN, "base": "infopro", **_LAMBDAS}, ""),
+    "infopro-man": ("man", {**_MAN, "base": MAN_BASE, **_LAMBDAS}, ""),
     "none": ("dgl", {"head": "2c2f"}, ""),  # the controls, by what is left of MAN
     "both": ("man", _MAN, ""),
     "ema-only": ("man", {**_MAN, "branches": "ema"}, " (EMA only)"),
