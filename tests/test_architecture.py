@@ -127,8 +127,8 @@ def test_imports_are_found_in_every_form(file, source, parts):
 
 # --- a rule's name stands in its own file and in RULES ---
 
-# a recipe says which rule it trains, a bench over which base MAN is timed: that is data
-RECIPES = {"studies/recipe.py", "studies/papers", "studies/bench.py"}
+# a recipe says which rule it trains: that is data
+RECIPES = {"studies/recipe.py", "studies/papers"}
 
 
 @every_file
@@ -152,7 +152,7 @@ def lines(files):
 
 @pytest.mark.parametrize(
     "parts, cap",
-    [(CORE, 1150), (LIBRARY | CORE, 2400), (set(ARROWS) - {"teach"}, 6000)],
+    [(CORE, 1150), (LIBRARY | CORE, 2400), (set(ARROWS) - {"teach"}, 7200)],
     ids=["core", "library", "all but teach"],
 )
 def test_the_house_stays_small(parts, cap):
