@@ -1,4 +1,4 @@
-"""What a notebook shows: plots, pictures, and the live panel."""
+"""The live panel, and what stands in its place where nobody can press a button."""
 
 from .panel import panel
 
