@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import mankit
 from mankit.teach.checks.base import CheckFailed
 from mankit.teach.student import student_version
 
