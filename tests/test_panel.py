@@ -127,6 +127,14 @@ def test_drawing_again_changes_numbers_only():
     assert not any(len(fig.data[i].y) for slots in (figure.OWN, figure.LOSS) for i in slots)
 
 
+@pytest.mark.parametrize("kind", [go.Figure, figure.LiveFigure])
+def test_the_legend_names_blocks_and_nothing_else(kind):
+    fig = figure.empty_figure(kind)
+    figure.draw(fig, history_of("man"), kept=history_of("dgl"))
+    shown = [trace for trace in fig.data if trace.visible and trace.showlegend]
+    assert [trace.name for trace in shown] == ["1", "2", "3"]
+
+
 def test_a_kept_run_stands_beside():
     kept, history, fig = history_of("dgl"), history_of("man of nine"), figure.empty_figure()
     figure.draw(fig, history, kept)

@@ -159,7 +159,8 @@ def _put(fig: go.Figure, chart: Chart) -> None:
     other_run = [list(values) for values in (fig.layout.meta or {}).get("ranges", ())] != ranges
     with fig.batch_update():
         for trace, values in zip(fig.data, new["data"], strict=True):
-            trace.update({"visible": True, "showlegend": True, **values})
+            usual = {"visible": True} | ({"showlegend": True} if trace.type == "scatter" else {})
+            trace.update(usual | values)
         for note, values in zip(fig.layout.annotations, layout["annotations"], strict=True):
             note.text = values["text"]
         for name, axis in axes.items():  # the ranges once for each run, so that a reader's zoom stays
