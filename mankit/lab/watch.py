@@ -132,7 +132,7 @@ def watch(recipe: Recipe, live: Live | None = None, with_bp: bool = True, device
     """Train a recipe step by step, measured at step 0 and then about 24 times: yields after each step.
 
     live: what another thread may change meanwhile. with_bp: train a BP network of the same seed beside it, to
-    compare with; the run's own numbers don't depend on it. Raises: ValueError as `Recipe.prepare` does.
+    compare with; the run's own numbers don't depend on it. Raises: ValueError as `Run` does.
     """
     live = live or Live()
     watched = Watched(recipe, with_bp, device)
