@@ -6,19 +6,11 @@ import math
 
 import pytest
 import torch
+from test_studies_recipe import TINY
 
 from mankit.images import Augment
 from mankit.studies import LAB, Recipe, Run, block_table, load_data, pick_device
 
-TINY = Recipe(
-    rule="man",
-    K=3,
-    options={"head": "0c1f", "decay": 0.9},
-    widths=(4, 6, 8),
-    epochs=1,
-    batch=20,
-    data_options={"train_size": 60, "val_size": 10, "test_size": 50, "size": 16},
-)
 RULES = {
     "bp": TINY.but(rule="bp", options={}),
     "dgl": TINY.but(rule="dgl", options={"head": "mlp"}),
