@@ -1,6 +1,7 @@
 """For the tests of the lessons' checks: take an exercise's solution and its stub out of a notebook."""
 
 import copy
+import importlib
 import math
 import re
 import time
@@ -21,6 +22,7 @@ from mankit.teach.checks.base import CheckFailed
 from mankit.teach.student import student_version
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+LESSONS = sorted(path.stem for path in NOTEBOOKS.glob("0[1-9]_*.ipynb"))
 
 
 @dataclass
@@ -49,6 +51,20 @@ def answer(notebook: str, name: str, solved: bool) -> Callable:
     exec("from mankit import *", space)  # the names are loaded when they are asked for
     exec(compile(cells[0], f"{notebook}:{name}", "exec"), space)  # a test runs what a reader would run
     return space[name]
+
+
+def stubs() -> list:
+    """Every exercise of every student version: (lesson, name, its check, the stub)."""
+    found = []
+    for lesson in LESSONS:
+        nb = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4)
+        code = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "code")
+        (module,) = re.findall(r"^from mankit.teach.checks import (\w+) as check$", code, re.MULTILINE)
+        checks = importlib.import_module(f"mankit.teach.checks.{module}")
+        for name in re.findall(r"^check\.(\w+)\(\1\)$", code, re.MULTILINE):
+            case = lesson, name, getattr(checks, name), answer(lesson, name, solved=False)
+            found.append(pytest.param(*case, id=f"{lesson}-{name}"))
+    return found
 
 
 def wrong_answers(exercises: list[Exercise]) -> pytest.MarkDecorator:

@@ -76,9 +76,6 @@ def _expect_average(now: list[Tensor], start: list[Tensor], target: list[Tensor]
     expect(all_close(now, right, 1e-9), f"wrong values at decay {decay:g}: {rule}.")
 
 
-_FROZEN = (1.0, math.inf, "the EMA never forgets: return math.inf")
-
-
 @exercise
 def half_life(function: Callable) -> None:
     """Check log(1/2) / log(decay), with 0 for a decay of 0 and infinity for 1."""
@@ -98,7 +95,8 @@ def half_life(function: Callable) -> None:
         expect(not close(value, -right), f"{where}: check the sign.")
         expect(not whole, f"{where}: don't round, a half-life is any positive number.")
         expect(close(value, right), f"{where}: solve decay ** t = 1/2 for t.")
-    for decay, right, why in ((0.0, 0, "nothing of the old EMA is left after a step: return 0"), _FROZEN):
+    none, all_of_it = "nothing of the old EMA is left after a step: return 0", "the EMA never forgets: return math.inf"
+    for decay, right, why in ((0.0, 0, none), (1.0, math.inf, all_of_it)):
         try:
             value = ask(function, decay)
         except CheckFailed as error:
