@@ -77,7 +77,7 @@ def wrong_answers(exercises: list[Exercise]) -> pytest.MarkDecorator:
 def right_answers(exercises: list[Exercise]) -> pytest.MarkDecorator:
     """Each right answer in another style is a test: (exercise, right)."""
     cases = [(e, right) for e in exercises for right in e.right]
-    return pytest.mark.parametrize("exercise, right", cases, ids=[f"{e.name}-{f.__name__}" for e, f in cases])
+    return pytest.mark.parametrize("exercise, right", cases, ids=[f"{e.name}-{i}" for i, (e, _) in enumerate(cases)])
 
 
 def assert_is_rejected(exercise: Exercise, wrong: Callable, sentence: str) -> None:

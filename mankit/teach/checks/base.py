@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import linecache
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .stub import is_stub, unanswered
 
@@ -116,6 +117,15 @@ def expect_number(value: Any, what: str, finite: bool = True) -> float:
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Normal numbers in float64, always the same, from a generator of their own."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def redrawn(module: nn.Module, seed: int) -> nn.Module:
+    """A copy of a module with large weights, so that what it does shows whatever the weights were."""
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for i, p in enumerate(twin.parameters()):
+            p.copy_(3 * normal(*p.shape, seed=10 * seed + i))
+    return twin
 
 
 def close(a: Tensor | float, b: Tensor | float, tolerance: float = 1e-5) -> bool:
