@@ -87,6 +87,12 @@ def heads_twice(blocks, heads, decoders, h, *others):
     return found
 
 
+def runs_backward_and_frees(*given):
+    found = losses(*given)
+    sum(found).backward()
+    return found
+
+
 def runs_backward(*given):
     found = losses(*given)
     sum(found).backward(retain_graph=True)
@@ -161,6 +167,7 @@ EXERCISES = [
             (lambda *args: [loss.detach() for loss in losses(*args)], "has no gradient at all"),
             (heads_twice, "blocks ran 2 times|heads ran 2 times"),
             (runs_backward, "leave backward to the caller"),
+            (runs_backward_and_frees, "went backward already"),
             (after(lambda blocks, *others: blocks[0].eval()), "blocks was left in another mode"),
             (after(lambda blocks, heads, *others: heads[1].requires_grad_(False)), "switched requires_grad of heads"),
             (after(lambda *given: given[4].clamp_(max=0.5)), "changed x itself"),

@@ -65,6 +65,12 @@ def ema_in_eval(bias, ema, h):
     return a
 
 
+def adds_in_place(bias, ema, h):
+    a = bias(h)
+    a += ema(h)  # ReLU, the branch's last layer, has kept this tensor for its backward pass
+    return a
+
+
 def bias_detached(bias, ema, h):
     weights = {name: p.detach() for name, p in bias.named_parameters()}
     return torch.func.functional_call(bias, weights, (h,)) + ema(h)
@@ -112,6 +118,7 @@ EXERCISES = [
             (lambda bias, ema, h: bias.requires_grad_(False)(h) + ema(h), "requires_grad of learnable_bias"),
             (lambda bias, ema, h: bias(h) + ema(h) + 0 * ema(h), "ema ran 2 times"),
             (lambda bias, ema, h: ema(bias(h)), "both look at the same h"),
+            (adds_in_place, "change no tensor in place that the graph still needs"),
             (bias_detached, "no gradient reaches the learnable bias's weights"),
             (lambda bias, ema, h: None, "returned None"),
         ],

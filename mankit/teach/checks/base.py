@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from .stub import is_stub, unanswered
 
+TWICE = "backward through the graph a second time"  # PyTorch's words
+
 
 class CheckFailed(Exception):
     """The answer isn't right yet; the message says what is wrong and where to look."""
@@ -38,7 +40,7 @@ def exercise(check: Callable[[Callable], None]) -> Callable[[Callable], None]:
     def checked(function: Callable) -> None:
         try:
             if unanswered(function):
-                raise NotAnswered(function.__name__)
+                raise NotAnswered(getattr(function, "__name__", type(function).__name__))
             check(function)
         except NotAnswered as missing:
             print(f"Not answered yet: {missing}")
@@ -80,9 +82,13 @@ def run(function: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 def _sentence(error: Exception) -> str:
-    if "backward through the graph a second time" in str(error):  # PyTorch's advice, retain_graph, would mislead here
+    if TWICE in str(error):  # PyTorch's advice, retain_graph, would mislead here
         return "backward went through the same graph twice: call backward once, on one loss."
-    return f"your function stopped with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return f"your function stopped with {type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _own_frames(function: Callable, error: Exception) -> list[tuple[FrameType, int]]:
@@ -112,6 +118,19 @@ def expect_number(value: Any, what: str, finite: bool = True) -> float:
     expect(isinstance(value, int | float | np.number), f"{what} should be a number, not {type(value).__name__}.")
     expect(not finite or math.isfinite(value), f"{what} is {value}.")
     return float(value)
+
+
+def gradients(value: Tensor, *inputs: Tensor, push: Tensor | None = None) -> list[Tensor | None]:
+    """The gradients of an answer, None where none arrives; what PyTorch says against it becomes one sentence."""
+    if not (inputs and value.requires_grad):
+        return [None] * len(inputs)
+    try:
+        return list(torch.autograd.grad(value, inputs, push, allow_unused=True, retain_graph=True))
+    except RuntimeError as error:
+        if TWICE in str(error):
+            raise CheckFailed("your function went backward already: return what is asked, no backward.") from error
+        cure = "change no tensor in place that the graph still needs (+=, mul_, ...)"
+        raise CheckFailed(f"PyTorch can't go backward through your answer: {cure}. {_first_line(error)}") from error
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -13,7 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import all_close, ask, close, exercise, expect, expect_number, expect_tensor, normal, passed, redrawn
+from .base import (
+    all_close,
+    ask,
+    close,
+    exercise,
+    expect,
+    expect_number,
+    expect_tensor,
+    gradients,
+    normal,
+    passed,
+    redrawn,
+)
 from .measure import linear_cka, ridge_probe
 from .watch import Watch
 
@@ -57,7 +69,7 @@ def small_head(function: Callable) -> None:
         not any(close(total, torch.ones(5)) for total in (logits.sum(1), logits.exp().sum(1))),
         "the outputs are probabilities: leave the softmax out, F.cross_entropy has one inside.",
     )
-    (gradient,) = torch.autograd.grad(logits.square().sum() + 0 * h.sum(), h)  # 0 * h: h is always in the graph
+    (gradient,) = gradients(logits.square().sum() + 0 * h.sum(), h)  # 0 * h: h is always in the graph
     expect(
         gradient.any(),
         "no gradient reaches the features: the block learns through its head, "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import CheckFailed, all_close, ask, close, exercise, expect, expect_number, expect_tensor, passed
+from .base import CheckFailed, all_close, ask, close, exercise, expect, expect_number, expect_tensor, gradients, passed
 from .watch import Watch
 
 bce = F.binary_cross_entropy_with_logits
@@ -52,7 +52,7 @@ def reconstruction_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     x = torch.cat([x.flatten(), torch.tensor([0.3, 0.3])])
     loss = ask(function, z.view(1, 1, 1, -1), x.view(1, 1, 1, -1))
     expect(loss.requires_grad, "the loss has no gradient: don't use .item(), .detach() or no_grad.")
-    (gradient,) = torch.autograd.grad(loss, z)
+    (gradient,) = gradients(loss, z)
     expect(bool(gradient.isfinite().all()), f"the gradient {loud}")
     expect(close(gradient * len(z), z.sigmoid() - x), "the gradient should be (sigmoid(z) - x) / number of pixels.")
     ready = sorted(name for name in watch.called if "cross_entropy" in name or name == "soft_margin_loss")
@@ -143,7 +143,7 @@ def contrastive_loss(function: Callable[..., Tensor]) -> None:
     leaf = z.clone().requires_grad_()
     ours = ask(function, leaf, y, t)
     expect(ours.requires_grad, "the loss has no gradient: don't use .item(), .detach() or no_grad.")
-    slopes = [torch.autograd.grad(value, leaf)[0] for value in (ours, reference(leaf))]
+    slopes = [gradients(value, leaf)[0] for value in (ours, reference(leaf))]
     expect(close(*slopes, 1e-4), "the value is right, but not its gradient: detach nothing on the way.")
     passed("it agrees with the definition, also for images alone in their class.")
 
@@ -165,7 +165,7 @@ def local_losses(function: Callable[..., list[Tensor]]) -> None:
         loss = expect_tensor(losses[i], (), name := f"block {i + 1}'s loss")
         expect(loss.requires_grad, f"{name} has no gradient at all: detach only the INPUT of a block.")
         earlier = [p for b in blocks[:i] for p in b.parameters()]
-        reached = torch.autograd.grad(loss, earlier, retain_graph=True, allow_unused=True) if i else []
+        reached = gradients(loss, *earlier)
         expect(
             all(g is None for g in reached),
             f"{name} changed block {i}'s gradients: detach the INPUT of the block, not its output.",
@@ -176,7 +176,7 @@ def local_losses(function: Callable[..., list[Tensor]]) -> None:
             f"{name} is {loss.item():.4f}, not {right[i].item():.4f}: "
             "is it lam_x[i] * reconstruction + lam_y[i] * cross-entropy?",
         )
-        ours = torch.autograd.grad(loss, list(block.parameters()), retain_graph=True, allow_unused=True)
+        ours = gradients(loss, *block.parameters())
         expect(all(g is not None for g in ours), f"{name} gives block {i + 1} no gradient: its output was detached.")
         expect(
             all_close(ours, wanted[i]),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import all_close, ask, close, exercise, expect, expect_tensor, normal, passed, redrawn
+from .base import all_close, ask, close, exercise, expect, expect_tensor, gradients, normal, passed, redrawn
 from .watch import Watch
 
 bce = F.binary_cross_entropy_with_logits
@@ -53,7 +53,7 @@ def infopro_loss(function: Callable) -> None:
         _name_the_mistake(loss, twin, picture, label)
         expect(close(loss, right), f"the loss is {loss.item():.4f}, not {right.item():.4f}: see the formula.")
         expect(loss.requires_grad, "the loss has no gradient: detach nothing, and no .item().")
-        got = torch.autograd.grad(loss, h, retain_graph=True, allow_unused=True)
+        got = gradients(loss, h)
         expect(all_close(got, wanted), "a part of the gradient doesn't reach h: give decoder and head h as it is.")
         watch.expect_one_pass("head")
         gone = any(p.grad is not None for p in head.parameters())
@@ -87,7 +87,7 @@ def decoder(function: Callable) -> None:
     h = normal(4, 5, 4, 4).requires_grad_()
     for size in ((8, 8), (4, 4), (10, 6)):
         image = expect_tensor(ask(module, h, size), (4, 3, *size), f"for an image of {size} the decoder's output")
-    (gradient,) = torch.autograd.grad(image.square().sum() + 0 * h.sum(), h)
+    (gradient,) = gradients(image.square().sum() + 0 * h.sum(), h)
     expect(gradient.any(), "no gradient reaches the features: the block learns to keep the picture through it.")
     expect((gradient.abs().sum((0, 1)) > 0).all(), "some places of the features don't matter: upsample, don't pool.")
     with torch.no_grad():

@@ -20,6 +20,7 @@ from .base import (
     expect,
     expect_number,
     expect_tensor,
+    gradients,
     normal,
     passed,
     run,
@@ -154,16 +155,16 @@ def look_ahead(function: Callable) -> None:
     expect(not (close(a, one) or close(a, other)), "one branch is missing: add learnable_bias(h) and ema(h).")
     expect(close(a, right), "right shape, wrong values: it is learnable_bias(h) + ema(h), and nothing else.")
     push = normal(6, 3, 4, 4, seed=5)
-    got = torch.autograd.grad(a, h, push, allow_unused=True, retain_graph=True)[0] if a.requires_grad else None
+    (got,) = gradients(a, h, push=push)
     expect(got is not None, "no gradient reaches h, so the block would learn nothing: don't detach.")
-    want = torch.autograd.grad(right, h, push, retain_graph=True)[0]
+    (want,) = gradients(right, h, push=push)
     expect(
         close(got, want),
         "the gradient reaches h through one branch only: the EMA isn't trained, but the gradient "
         "passes THROUGH it (no detach, no torch.no_grad).",
     )
-    ours = torch.autograd.grad(a, list(bias.parameters()), push, allow_unused=True)
-    trained = all_close(ours, torch.autograd.grad(right, list(twin.parameters()), push))
+    ours = gradients(a, *bias.parameters(), push=push)
+    trained = all_close(ours, gradients(right, *twin.parameters(), push=push))
     expect(trained, "no gradient reaches the learnable bias's weights: call learnable_bias(h) itself.")
     watch.expect_one_pass("learnable_bias", "ema")
     once = all_close([*bias.buffers(), *ema.buffers()], [*twin.buffers(), *twin_ema.buffers()])

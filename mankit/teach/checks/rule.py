@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .base import ask, exercise, expect, expect_tensor, normal, passed
+from .base import ask, exercise, expect, expect_tensor, gradients, normal, passed, run
 from .watch import Watch
 
 STEPS, RATE = 30, 0.05
@@ -88,7 +88,7 @@ def _expect_head(head: nn.Module, place: Place) -> None:
     expect_tensor(loss, (), "head.loss(h, x, y)")
     watch.expect_untouched()
     expect(math.isfinite(float(loss.detach())), f"head.loss(h, x, y) is {float(loss.detach())}.")
-    gradient = torch.autograd.grad(loss, h, allow_unused=True)[0] if loss.requires_grad else None
+    (gradient,) = gradients(loss, h)
     reached = gradient is not None and bool(gradient.any())
     expect(reached, "no gradient reaches the features, so the block learns nothing: detach nothing in the head.")
 
@@ -100,7 +100,7 @@ def _expect_own_weights(head: nn.Module, place: Place) -> None:
     expect(not shared, "the head holds weights of the next block itself, and would train them: copy.deepcopy it.")
     h, x, y = _batch(place)
     others = [p for layer in place.rest for p in layer.parameters()]
-    got = torch.autograd.grad(head.loss(h.requires_grad_(), x, y), others, allow_unused=True)
+    got = gradients(ask(head.loss, h.requires_grad_(), x, y), *others)
     isolated = all(g is None for g in got)
     expect(isolated, "the local loss reaches the next block's weights: gradient isolation is broken; use a copy.")
 
@@ -112,13 +112,13 @@ def _expect_learning(head: nn.Module, place: Place) -> None:
     trained = [*block.parameters(), *(p for p in head.parameters() if p.requires_grad)]
     losses = []
     for _ in range(STEPS):
-        loss = head.loss(block(inputs).relu(), x, y)
-        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+        loss = ask(head.loss, block(inputs).relu(), x, y)
+        found = gradients(loss, *trained)
         with torch.no_grad():
-            for p, g in zip(trained, gradients, strict=True):
+            for p, g in zip(trained, found, strict=True):
                 p.sub_(RATE * (torch.zeros_like(p) if g is None else g))
         with Watch(next_block=behind) as watch:
-            head.after_step(behind)
+            run(head.after_step, behind)
         watch.expect_untouched()
         losses.append(float(loss.detach()))
     expect(math.isfinite(losses[-1]), f"after {STEPS} steps the loss is {losses[-1]}: is it a mean over the batch?")

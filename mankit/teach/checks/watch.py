@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .base import expect
+from .base import all_close, expect
 
 CHANGED = {
     "tensors": "{name} has new tensors now: what the optimizer holds are the old ones; change them in place.",
@@ -82,8 +82,7 @@ class Watch(TorchFunctionMode):
         """Raise CheckFailed where gradients that had come are gone, or came twice."""
         gone = all(g is None or not g.any() for g in got) and any(self.arrived[name] for name in names)
         expect(not gone, "backward ran, but .grad is empty again: leave zero_grad to the caller, before the step.")
-        pairs = list(zip(got, want, strict=True))
-        twice = all(g is not None and torch.allclose(g, 2 * w) for g, w in pairs) and any(w.any() for w in want)
+        twice = all_close(got, [2 * w for w in want]) and any(w.any() for w in want)
         expect(not twice, "the gradients in .grad are twice those of the loss: call backward once.")
 
 
