@@ -27,6 +27,13 @@ CELLS = [
 ]
 
 
+def lesson():
+    """A notebook of CELLS."""
+    cells = [new_code_cell(source, metadata=CHECK if source.startswith("check.") else {}) for source in CELLS]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
 def check_cells(nb):
     return [cell for cell in nb.cells if "check" in cell.metadata.get("tags", [])]
 
@@ -35,8 +42,7 @@ def check_cells(nb):
 def executed(tmp_path_factory):
     """`mankit run` on a lesson with answers of all kinds: the finished process and the executed copy."""
     folder = tmp_path_factory.mktemp("lesson")
-    cells = [new_code_cell(source, metadata=CHECK if source.startswith("check.") else {}) for source in CELLS]
-    nbformat.write(new_notebook(cells=cells), folder / "lesson.ipynb")
+    nbformat.write(lesson(), folder / "lesson.ipynb")
     command = [sys.executable, "-m", "mankit", "run", str(folder / "lesson.ipynb"), "-o", str(folder / "out")]
     process = subprocess.run(command, capture_output=True, text=True)
     return process, nbformat.read(folder / "out" / "lesson.ipynb", as_version=4)
