@@ -7,6 +7,8 @@ from exercises import LESSONS, stubs
 from torch import nn
 
 from mankit.teach import own
+from mankit.teach.checks.base import CheckFailed
+from mankit.teach.checks.man import look_ahead
 from mankit.teach.checks.stub import unanswered
 from mankit.training import local_step
 
@@ -126,6 +128,13 @@ def test_each_stub_of_a_students_version_is_unanswered_and_its_check_goes_on(les
     assert capsys.readouterr().out == f"`{name}` isn't answered yet: the library's local_step is used.\n"
     check(answer)
     assert capsys.readouterr().out == f"Not answered yet: {name}\n"
+
+
+def test_nbgrader_gives_no_points_for_what_is_not_answered(monkeypatch):
+    """It grades by errors, and says in the environment that it executes."""
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(CheckFailed, match="`stub` isn't answered"):
+        look_ahead(stub)
 
 
 def test_every_lesson_is_looked_at():

@@ -7,6 +7,7 @@ import functools
 import inspect
 import linecache
 import math
+import os
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -43,6 +44,8 @@ def exercise(check: Callable[[Callable], None]) -> Callable[[Callable], None]:
                 raise NotAnswered(getattr(function, "__name__", type(function).__name__))
             check(function)
         except NotAnswered as missing:
+            if os.environ.get("NBGRADER_EXECUTION"):  # it gives the points to a cell that shows no error
+                raise CheckFailed(f"`{missing}` isn't answered.") from None
             print(f"Not answered yet: {missing}")
 
     return checked
@@ -115,7 +118,8 @@ def expect_number(value: Any, what: str, finite: bool = True) -> float:
     """The value, if it is one number: of Python, of NumPy, or a tensor of one element."""
     if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
         value = value.item()
-    expect(isinstance(value, int | float | np.number), f"{what} should be a number, not {type(value).__name__}.")
+    kind = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    expect(isinstance(value, int | float | np.number), f"{what} should be a number, not {kind}.")
     expect(not finite or math.isfinite(value), f"{what} is {value}.")
     return float(value)
 
