@@ -17,6 +17,7 @@ from .heads import Head
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B,)
 Schedule = Callable[[int], float]  # step -> learning rate
 Forward = Callable[[nn.Module, Head, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+LocalStep = Callable[[nn.Module, Head, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # as `local_step`
 # how a step is executed: (net, optimizers, x, y) -> the K local losses (K,), detached
 BatchStep = Callable[[LocalNet, Sequence[Optimizer], Tensor, Tensor], Tensor]
 
@@ -64,6 +65,7 @@ def train_batch(
     ema_update: str = "before",
     bf16: bool = False,
     forwards: Sequence[Forward] | None = None,
+    step: LocalStep | None = None,
 ) -> Tensor:
     """One batch through all blocks, one after the other. Returns the K local losses (K,), detached.
 
@@ -72,12 +74,13 @@ def train_batch(
             its gradients (and drops them): the weights come out the same, since block i+1 sees features from before.
         ema_update: MAN's EMA reads the next block 'before' the optimizer's step (as published) or 'after'.
         bf16: autocast to bfloat16. forwards: a compiled `block_forward` for each block.
+        step: one of your own in place of `local_step`, called as step(block, head, h, x, y).
     """
     choose("ema_update", ema_update, ("before", "after"))
     h, losses, each = net.normalize(x), [], len(optimizers) > 1
     forwards = forwards or [block_forward] * net.K
     for i, (block, head, forward) in enumerate(zip(net.blocks, net.heads, forwards, strict=True)):
-        h, loss = local_step(block, head, h, x, y, bf16, forward)
+        h, loss = step(block, head, h, x, y) if step else local_step(block, head, h, x, y, bf16, forward)
         losses.append(loss)
         if ema_update == "before" and i + 1 < net.K:
             head.after_step(net.blocks[i + 1])

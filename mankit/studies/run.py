@@ -36,7 +36,7 @@ class Run:
     Args:
         data: what `load_data` gave, to share it between runs; the network goes where it lies.
         device: where to load the data if none is given. Raises: ValueError if the two don't agree.
-    Attributes: recipe, data, net, optimizer, schedule (change them as you like), done (steps so far).
+    Attributes: recipe, data, net, optimizer, schedule, batch_step (change them as you like), done (steps so far).
     """
 
     def __init__(self, recipe: Recipe, data: Data | None = None, device: str = "auto") -> None:
@@ -48,6 +48,7 @@ class Run:
         r, self.steps_per_epoch = recipe, steps_per_epoch(self.data.train, recipe.batch)
         self.optimizer = make_optimizer(self.net, r.lr, r.momentum, r.weight_decay, r.per_block)
         self.schedule = cosine(r.lr, r.epochs, self.steps_per_epoch, r.warmup, min(0.01, r.lr), r.per_step)
+        self.batch_step = batch_step(r.compile, ema_update=r.ema_update, bf16=r.bf16)
 
     def __len__(self) -> int:
         return self.recipe.epochs * self.steps_per_epoch
@@ -56,8 +57,7 @@ class Run:
         r, data = self.recipe, self.data
         views = data.augment if r.augment else None
         feed = batches(data.train, r.batch, r.epochs, seed=r.seed, augment=views, first_step=self.done)
-        how = batch_step(r.compile, ema_update=r.ema_update, bf16=r.bf16)
-        for step in train(self.net, self.optimizer, feed, self.schedule, how, first_step=self.done):
+        for step in train(self.net, self.optimizer, feed, self.schedule, self.batch_step, first_step=self.done):
             self.done = step.index + 1
             yield step
 
