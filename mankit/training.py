@@ -17,7 +17,6 @@ from .heads import Head
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B,)
 Schedule = Callable[[int], float]  # step -> learning rate
 Forward = Callable[[nn.Module, Head, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-LocalStep = Callable[[nn.Module, Head, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # as `local_step`
 # how a step is executed: (net, optimizers, x, y) -> the K local losses (K,), detached
 BatchStep = Callable[[LocalNet, Sequence[Optimizer], Tensor, Tensor], Tensor]
 
@@ -65,7 +64,7 @@ def train_batch(
     ema_update: str = "before",
     bf16: bool = False,
     forwards: Sequence[Forward] | None = None,
-    step: LocalStep | None = None,
+    step: Forward | None = None,
 ) -> Tensor:
     """One batch through all blocks, one after the other. Returns the K local losses (K,), detached.
 
@@ -138,7 +137,6 @@ def train(
 def _is_safe(net: nn.Module, x: Tensor) -> bool:
     """Can this network train in channels_last? On the CPU, oneDNN (its issue 6035) writes past the end of the gradient
     of a strided 1x1 convolution of fewer than 16 channels, at sizes that differ from CPU to CPU: so never with one.
-    (The networks of `mankit.networks` have none: see `SubsampledConv` there.)
     """
     convs = (m for m in net.modules() if isinstance(m, nn.Conv2d))
     return x.is_cuda or not any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 16 for c in convs)
