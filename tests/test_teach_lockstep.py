@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mankit.rules import dgl
 from mankit.rules.man import MomentumHead, man
 from mankit.studies import Recipe, Run, load_data
-from mankit.teach.beside import Beside, beside
+from mankit.teach.lockstep import Beside, beside
 from mankit.training import train_batch
 
 DGL = Recipe(
