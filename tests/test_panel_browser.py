@@ -10,7 +10,6 @@ from lab_page import LabPage, browser_page, jupyterlab, wait_for
 
 ROOT = Path(__file__).parents[1]
 QUICK = "epochs, digits_epochs, seeds = 1, 1, 1  # quick, for the test\n"
-OWN, BESIDE, LOSS, CKA = range(0, 16), range(16, 32), range(32, 48), 50
 
 
 def panel_notebook(path, call):
@@ -56,7 +55,8 @@ def slider(lab, label):
 
 
 def first_curve(lab):
-    return lab.plotted()[0]["y"] or []
+    first = lab.plotted().get("own", [{"name": None}])[0]
+    return first["y"] if first["name"] else []  # without a name it only holds the axes
 
 
 def as_floats(values):
@@ -76,22 +76,22 @@ def assert_drawn_as_measured(lab):
     """The numbers in the page are those in the kernel, to plotly's five digits."""
     history = "live.session.history"
     K, steps = lab.ask(f"({history}.K, [point.step for point in {history}.points])")
-    for slots, what in ((OWN, "own_head"), (BESIDE, "bp_probe"), (LOSS, "loss")):
+    for name, what in (("own", "probe"), ("beside", "bp_probe"), ("loss", "loss")):
         # nan isn't a literal: None in its place
         measured = lab.ask(f"[[None if v != v else v for v in c] for c in {history}.curve('{what}')]")
-        plotted = [trace for i, trace in enumerate(lab.plotted()) if i in slots and trace["visible"]]
+        plotted = lab.plotted()[name]
         assert len(plotted) == K
         for curve, trace in zip(measured, plotted, strict=True):
             assert trace["x"] == steps
             assert as_floats(trace["y"]) == pytest.approx(as_floats(curve), rel=1e-4, nan_ok=True)
-    drawn, measured = lab.plotted()[CKA]["z"], lab.ask(f"{history}.cka")
+    drawn, measured = lab.plotted()["cka"][0]["z"], lab.ask(f"{history}.cka")
     assert [value for row in drawn for value in row] == pytest.approx([v for row in measured for v in row], rel=1e-4)
 
 
 def soon_drawn(lab):
     """The page has caught up with the kernel."""
     steps = "[point.step for point in live.session.history.points]"
-    wait_for(lambda: lab.plotted()[0]["x"] == lab.ask(steps), 10, "the last picture")
+    wait_for(lambda: lab.plotted()["own"][0]["x"] == lab.ask(steps), 10, "the last picture")
 
 
 @pytest.mark.lesson
@@ -120,7 +120,7 @@ def test_a_student_plays_with_the_panel_of_the_tour(folder, address, page, recor
     assert_drawn_as_measured(lab)
     stopped = lab.ask("live.session.history.step")
     # a second run beside the first one; two presses start one training
-    lab.button("Keep this run to compare").press("Enter")
+    lab.button("Keep").press("Enter")
     page.keyboard.press("Tab")
     start_by_keyboard(lab)
     wait_for(lambda: lab.ask("live.session.history is not None and len(live.session.history.points)") > 1, 20, "run 2")
@@ -130,9 +130,11 @@ def test_a_student_plays_with_the_panel_of_the_tour(folder, address, page, recor
     record_property("seconds to a stop", stops)  # no bound: the machine may be busy elsewhere
     soon_drawn(lab)
     traces = lab.plotted()
-    assert [sum(traces[i]["visible"] for i in slots) for slots in (OWN, BESIDE)] == [4, 8]
-    kept = lab.ask("(live.kept.step, live.kept.curve('own_head')[7])")
-    assert kept[0] == stopped and traces[BESIDE[7]]["y"] == pytest.approx(kept[1], rel=1e-4)
+    assert [len(traces[name]) for name in ("own", "beside")] == [4, 8]
+    kept = lab.ask("(live.kept.step, live.kept.curve('probe')[7])")
+    assert kept[0] == stopped and traces["beside"][7]["y"] == pytest.approx(kept[1], rel=1e-4)
+    assert f"kept run is at step {stopped}" in lab.ask("live.status.value")
+    assert "The kept run's decay was changed to 0" in lab.ask("live.status.value")
     assert lab.ask("1 + 1") == 2
     assert lab.ask("sum(thread.name == 'mankit training' for thread in __import__('threading').enumerate())") == 0
 
@@ -168,9 +170,8 @@ def test_other_cells_run_while_it_trains_and_a_reload_shows_the_same(folder, add
     before = lab.plotted()
     lab.command("docmanager:save")
     page.reload()
-    page.wait_for_selector(".js-plotly-plot", timeout=60_000)
-    wait_for(lambda: lab.plotted()[0]["y"] == before[0]["y"], 20, "the same curves")
-    assert lab.plotted()[:70] == before[:70]
+    lab.wait_drawn()
+    assert lab.plotted() == before
     # the cell once more: a new panel, and the old training has ended
     lab.ask("globals().update(old=live.session)")
     lab.run_all()

@@ -33,7 +33,7 @@ DECAYS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 SMALL = {"train_size": 4000, "size": 16}  # of photographs, so that a run takes a minute on a laptop
 PHOTOGRAPHS = ("cifar10", "svhn", "stl10")
 MAIN = ("rule", "K", "data", "network", "epochs", "lr", "seed")
-WIDTH, LABEL = "330px", {"description_width": "120px"}
+LABEL = "92px"  # room for a control's name
 
 
 @functools.lru_cache
@@ -82,8 +82,9 @@ class Controls:
         self.main = {name: self.__dict__[name] for name in MAIN}
         self.options = option_widgets(rules, recipe.options)
         self.picture = w.HTML()
-        columns = [w.VBox(list(group.values())) for group in (self.main, self.options)]
-        self.box = w.HBox(columns + [self.picture], layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
+        rule, K, *rest = self.main.values()
+        grid = w.Layout(grid_template_columns="repeat(auto-fill, minmax(220px, 1fr))", grid_gap="0 8px")
+        self.box = w.GridBox([rule, K, *self.options.values(), *rest], layout=grid)
         self.on_change(self._fit)
         self._fit()
 
@@ -221,7 +222,7 @@ def folded(error: str) -> str:
 
 def _make(kind: type[w.Widget], name: str, words: str, **values: object) -> w.Widget:
     """A labelled control, with a layout of its own, since some are hidden at times."""
-    look = {"layout": w.Layout(width=WIDTH), "style": LABEL}
+    look = {"layout": w.Layout(width="auto"), "style": {"description_width": LABEL}}
     return kind(**values, description=name, tooltip=words, **look)
 
 
