@@ -131,6 +131,10 @@ def _small(name: str, plot: Plot, run: int) -> dict[str, Any]:
         layout["yaxis"]["rangemode"] = "tozero"
     if plot.of(Bars):
         layout["xaxis"]["dtick"] = 1  # each has its name
+    names = [name for bars in plot.of(Bars) for name in bars.names]
+    for axis, places in ((layout["xaxis"], plot.x.ticks or names), (layout["yaxis"], plot.y.ticks or ())):
+        if len(places) > 11:
+            axis.update(tickangle=0, tickfont=dict(size=8))  # small, but all of them
     if plot.of(Heat):
         drawn["data"][0]["showscale"], title = False, f"{title}: blue 0, yellow 1"
     return dict(name=name, title=title, data=drawn["data"], layout=layout)

@@ -1,11 +1,8 @@
 // The panel's plots on a page: the newest picture of the record, drawn by plotly.js, which a page loads once.
 // Drawing is idempotent: new numbers, another width, another theme and a page that is reloaded all just draw again.
 
-function make(parent, tag, name = "", text = "") {
-    const element = parent.appendChild(document.createElement(tag));
-    element.className = name;
-    element.textContent = text;
-    return element;
+function make(parent, tag, className = "", textContent = "") {
+    return Object.assign(parent.appendChild(document.createElement(tag)), { className, textContent });
 }
 
 // --- plotly.js ---
@@ -47,14 +44,13 @@ function lighter(hex) {  // a dark colour's lightness mirrored: black is white, 
 
 function painted(picture, { paper, dark, ink, grid, line }) {  // a copy, since plotly changes what it is given
     const copy = JSON.parse(JSON.stringify(picture), (key, value) => {
-        if (dark && value === "white") return paper;
-        return dark && /^#[0-9a-f]{6}$/i.test(value) ? lighter(value) : value;
+        return dark && value === "white" ? paper : dark && /^#[0-9a-f]{6}$/i.test(value) ? lighter(value) : value;
     });
     copy.plots.forEach(({ data, layout }, i) => {
         data.forEach((trace, j) => { trace.colorscale = picture.plots[i].data[j].colorscale; });
         Object.assign(layout, { paper_bgcolor: paper, plot_bgcolor: paper, font: { ...layout.font, color: ink } });
-        for (const axis of [layout.xaxis, layout.yaxis])
-            Object.assign(axis, { gridcolor: grid, linecolor: line, tickcolor: line });
+        const frame = { gridcolor: grid, linecolor: line, tickcolor: line };
+        for (const axis of [layout.xaxis, layout.yaxis]) Object.assign(axis, frame);
     });
     return copy;
 }
@@ -66,8 +62,9 @@ function drawLegend(legend, entries, hidden, redraw) {
     legend.dataset.text = text;
     legend.replaceChildren(entries.length ? "block" : "");
     for (const { name, color, symbol } of entries) {
-        const button = make(legend, "button", undefined, `${symbol} ${name}`);
-        button.style.color = color;
+        const button = make(legend, "button");
+        make(button, "span", "", symbol).style.color = color;
+        button.append(` ${name}`);
         button.title = `Show or hide block ${name}`;
         button.ariaPressed = !hidden.has(name);
         button.onclick = () => { hidden.delete(name) || hidden.add(name); redraw(); };
@@ -86,8 +83,10 @@ async function drawPlots(Plotly, grid, plots, hidden) {
 }
 
 function nameSliders(panel) {  // ipywidgets leaves them without a name for readers who can't see
-    for (const part of panel?.querySelectorAll("[role=slider], .widget-readout, .progress") ?? [])
-        part.ariaLabel = part.closest(".widget-inline-hbox")?.querySelector(".widget-label")?.textContent ?? "";
+    for (const part of panel?.querySelectorAll("[role=slider], .widget-readout[contenteditable]") ?? []) {
+        const ariaLabel = part.closest("div:has(> .widget-label)")?.textContent.trim();
+        Object.assign(part, { role: part.role ?? "textbox", ariaLabel });
+    }
 }
 
 let views = 0;  // of one panel on this page: each has a module of its own
@@ -139,8 +138,7 @@ async function render({ model, el, signal }) {
     record.on("change:picture", draw);
     count(record, +1);
     return () => {  // the cell or the notebook was closed
-        for (const observer of [sizes, themes]) observer.disconnect();
-        record.off("change:picture", draw);
+        sizes.disconnect(), themes.disconnect(), record.off("change:picture", draw);
         grid.querySelectorAll(".js-plotly-plot").forEach(div => Plotly.purge(div));
         count(record, -1);
     };
