@@ -5,6 +5,7 @@ On a page each plot is a small figure of its own, so that they stack where the p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_origin
@@ -101,6 +102,7 @@ def _heat(matrix: Curves, columns: str, scale: str) -> tuple[list[Heat], Axis, A
     return [heat], Axis(columns, ticks=places), Axis("block", ticks=places)
 
 
+@functools.lru_cache
 def block_color(k: int, K: int) -> str:
     """Dark violet for the first block to light green for the last."""
     rgb = sample_colorscale("Viridis", [0.85 * k / max(1, K - 1)], colortype="tuple")[0]

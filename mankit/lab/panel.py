@@ -92,7 +92,7 @@ class Panel:
         self.progress = w.IntProgress(0, 0, 1, description="Step", style={"description_width": LABEL})
         self.progress.layout = w.Layout(width="auto")
         self.status, self.error, self.summary = (w.HTML() for _ in range(3))
-        self.code = w.Textarea(disabled=True, rows=5, tooltip="This run as a command", layout=w.Layout(width="100%"))
+        self.code = w.Textarea(disabled=True, rows=5, description="Command", layout=w.Layout(width="100%"))
         self.copy = CopyButton(source=self.code.model_id)
 
     def _lay_out(self) -> None:
