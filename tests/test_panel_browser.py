@@ -116,10 +116,21 @@ def soon_drawn(lab):
 
 
 @pytest.mark.lesson
+@pytest.mark.parametrize("name", ["01_backprop", "02_dgl", "03_infopro", "04_man"])  # the others' panels: below
+def test_the_panel_of_a_lesson_draws_after_its_cells(folder, address, page, name):
+    quick_lesson(f"{name}.ipynb", folder / f"{name}.ipynb")
+    lab = LabPage(page, address(f"{name}.ipynb"))
+    lab.run_all()
+    lab.wait_drawn()
+    assert set(lab.plotted()) == {"by_block", "ema", "cka", "own", "beside", "loss", "cka_bp", "memory"}
+
+
+@pytest.mark.lesson
 def test_a_student_plays_with_the_panel_of_the_tour(folder, address, page, record_property):
     quick_lesson("00_tour.ipynb", folder / "tour.ipynb")
     lab = LabPage(page, address("tour.ipynb"))
     lab.run_all()
+    lab.wait_drawn()
     lab.ask("live.controls.epochs.set_trait('value', 30)")  # long enough to be played with
     record_property("seconds to the first point", seconds_to_the_first_point(lab))
     wait_for(lambda: len(first_curve(lab)) > 2, 30, "a curve")
@@ -141,7 +152,7 @@ def test_a_student_plays_with_the_panel_of_the_tour(folder, address, page, recor
     assert_drawn_as_measured(lab)
     stopped = lab.ask("live.session.history.step")
     # a second run beside the first one; two presses start one training
-    lab.button("Keep").press("Enter")
+    lab.button("Keep this run to compare").press("Enter")
     page.keyboard.press("Tab")
     start_by_keyboard(lab)
     wait_for(lambda: lab.ask("live.session.history is not None and len(live.session.history.points)") > 1, 20, "run 2")
@@ -165,6 +176,7 @@ def test_the_rule_of_ones_own_is_trained_by_the_panel_of_its_lesson(folder, addr
     quick_lesson("05_what_makes_man_work.ipynb", folder / "own.ipynb")
     lab = LabPage(page, address("own.ipynb"))
     lab.run_all()
+    lab.wait_drawn()
     assert lab.ask("'scaled' in mankit.RULES")
     page.locator(".widget-dropdown", has_text="Rule").locator("select").select_option("scaled")
     wait_for(lambda: lab.ask("live.recipe.rule") == "scaled", 10, "the rule")
@@ -202,7 +214,10 @@ def test_other_cells_run_while_it_trains_and_a_reload_shows_the_same(folder, add
     assert_drawn_as_measured(lab)
     # the cell once more: a new panel, and the old training has ended
     lab.ask("globals().update(old=live.session)")
+    page.evaluate("window.first = window.mankitPlotly, 0")
     lab.run_all()
+    lab.wait_drawn()
+    assert page.evaluate("window.first === window.mankitPlotly")  # plotly.js is loaded once
     wait_for(lambda: lab.ask("old.state") == "stopped", 5, "the end of the old run")
     start_by_keyboard(lab)
     wait_for(lambda: lab.ask("live.session.state") == "running", 5, "the new run")
@@ -399,7 +414,7 @@ def test_fifteen_minutes_of_training_leave_memory_flat(folder, address, page, re
         if lab.ask("live.session.state") != "running":
             start_by_keyboard(lab)
         time.sleep(15)
-        assert page.locator(".js-plotly-plot").count() == 1
+        assert page.locator(".js-plotly-plot").count() == 8
         seen.append((time.monotonic() - begun, *memory(lab), lab.ask("live.session.history.step")))
         print("{:.0f} s: kernel {:.0f} MiB, page {:.0f} MiB, step {}".format(*seen[-1]), flush=True)
     lab.button("Pause").press("Enter")

@@ -32,7 +32,7 @@ TITLES = (
     "Distance of the EMA to its layer",
 )
 NAMES = ("own", "beside", "loss", "by_block", "cka", "cka_bp", "memory", "ema")  # of the plots, in this order
-ON_PAGE = ("by_block", "ema", "cka", "own", "beside", "loss", "cka_bp", "memory")  # first what answers the decay
+ON_PAGE = ("by_block", "ema", "cka", "cka_bp", "own", "beside", "loss", "memory")  # first what answers the decay
 SYMBOLS = dict(zip(MARKERS, "\u25cf\u25a0\u25c6\u25b2\u2716\u2605", strict=True))
 Curves = Sequence[Sequence[float]]
 

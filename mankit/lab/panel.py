@@ -80,7 +80,7 @@ class Panel:
         self.step = _button("Step", "One training step, then pause", self._step)
         self.stop = _button("Stop", "End this run", lambda: self.session.stop())
         self.reset = _button("Reset", "End this run and empty the plots", self._reset)
-        self.keep = _button("Keep", "Keep this run to compare: it is drawn beside the next one", self._keep)
+        self.keep = _button("Keep this run to compare", "Draw it beside the next run", self._keep)
         self.probe = w.Dropdown(
             options=[("linear probe", True), ("own head", False)],
             description="Accuracy by",
@@ -100,10 +100,11 @@ class Panel:
         wrap = w.Layout(flex_flow="row wrap")
         buttons = w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap)
         left = w.VBox([buttons, self.status, self.error, self.controls.box, self.probe, self.progress])
-        folds = _fold("The plots in words", self.summary) + _fold("The network as it is cut", self.controls.picture)
-        folds += _fold("This run as a command", w.VBox([self.code, self.copy]))
-        top = w.HBox([left.add_class("mankit-controls"), w.VBox([self.figure]).add_class("mankit-right")], layout=wrap)
-        self.box = w.VBox([top, *folds]).add_class("mankit-panel")
+        right = w.VBox([*_fold("The network as it is cut", self.controls.picture), self.figure])
+        top = w.HBox([left.add_class("mankit-controls"), right.add_class("mankit-right")], layout=wrap)
+        words = _fold("The plots in words", self.summary)
+        code = _fold("This run as a command", w.VBox([self.code, self.copy]))
+        self.box = w.VBox([top, *words, *code]).add_class("mankit-panel")
 
     def _ipython_display_(self) -> None:
         display(self.box)
@@ -223,7 +224,7 @@ def _without_decay(recipe: Recipe) -> Recipe:
 
 def _button(name: str, tooltip: str, do: Callable[[], None]) -> w.Button:
     button = w.Button(
-        description=name, tooltip=tooltip, layout=w.Layout(width="auto", min_width="64px", flex="1 1 auto")
+        description=name, tooltip=tooltip, layout=w.Layout(width="auto", min_width="52px", flex="1 1 auto")
     )
     button.on_click(lambda _: do())
     return button
