@@ -137,6 +137,7 @@ async function render({ model, el, signal }) {
     themes.observe(document.body, { attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
     record.on("change:picture", draw);
     count(record, +1);
+    draw();  // at once, since no observer calls for a cell that is scrolled out of sight
     return () => {  // the cell or the notebook was closed
         sizes.disconnect(), themes.disconnect(), record.off("change:picture", draw);
         grid.querySelectorAll(".js-plotly-plot").forEach(div => Plotly.purge(div));

@@ -76,23 +76,7 @@ class Plots(anywidget.AnyWidget):
 class CopyButton(anywidget.AnyWidget):
     """A button that puts the first line of a text widget on the reader's clipboard, in the reader's own browser."""
 
-    _esm = """
-    export default { render({ model, el }) {
-        const button = document.createElement("button");
-        const name = "Copy as command";
-        button.className = "jupyter-button lm-Widget jupyter-widgets";
-        button.style.width = "auto";
-        button.textContent = name;
-        button.title = "Copies the mankit train command that makes this run, number for number";
-        button.onclick = async () => {
-            const source = await model.widget_manager.get_model(model.get("source"));
-            await navigator.clipboard.writeText(source.get("value").split("\\n")[0]);
-            button.textContent = "Copied";
-            setTimeout(() => { button.textContent = name; }, 1500);
-        };
-        el.appendChild(button);
-    } }
-    """
+    _esm = Path(__file__).with_name("copy.js")
     source = traitlets.Unicode("").tag(sync=True)  # the text widget's model
 
 

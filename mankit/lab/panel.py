@@ -20,7 +20,7 @@ from ..heads import Rule
 from ..studies import Recipe
 from ..studies.recipe import LAB_SETTINGS, lab_recipe
 from . import figure
-from .controls import LABEL, Controls, as_papermill, command, folded, parameters
+from .controls import Controls, as_papermill, choice, command, folded, labelled, parameters
 from .page import CopyButton, Plots, is_live
 from .session import Session
 from .still import Still
@@ -81,16 +81,10 @@ class Panel:
         self.stop = _button("Stop", "End this run", lambda: self.session.stop())
         self.reset = _button("Reset", "End this run and empty the plots", self._reset)
         self.keep = _button("Keep this run to compare", "Draw it beside the next run", self._keep)
-        self.probe = w.Dropdown(
-            options=[("linear probe", True), ("own head", False)],
-            description="Accuracy by",
-            tooltip="A linear read-out of each block's features, or the block's own auxiliary network (BP has none)",
-            style={"description_width": LABEL},
-            layout=w.Layout(width="auto"),
-        )
+        words = "A linear read-out of each block's features, or the block's own auxiliary network (BP has none)"
+        self.probe = choice("Accuracy by", {"linear probe": True, "own head": False}, True, words)
         self.probe.observe(lambda change: self._draw(), "value")
-        self.progress = w.IntProgress(0, 0, 1, description="Step", style={"description_width": LABEL})
-        self.progress.layout = w.Layout(width="auto")
+        self.progress = labelled(w.IntProgress, "Step", "Of this run", value=0, max=1)
         self.status, self.error, self.summary = (w.HTML() for _ in range(3))
         self.code = w.Textarea(disabled=True, rows=5, description="Command", layout=w.Layout(width="100%"))
         self.copy = CopyButton(source=self.code.model_id)
@@ -223,9 +217,7 @@ def _without_decay(recipe: Recipe) -> Recipe:
 
 
 def _button(name: str, tooltip: str, do: Callable[[], None]) -> w.Button:
-    button = w.Button(
-        description=name, tooltip=tooltip, layout=w.Layout(width="auto", min_width="52px", flex="1 1 auto")
-    )
+    button = w.Button(description=name, tooltip=tooltip, layout=w.Layout(width="auto", flex="1 1 auto"))
     button.on_click(lambda _: do())
     return button
 
