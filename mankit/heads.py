@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,7 +62,7 @@ class Place:
 
     shape: (C, H, W) of the block's features. rest: the layers behind the block (MAN copies rest[0]).
     depth: 0 for the first and 1 for the last auxiliary block. classes: how many. layer: the index of the block's
-    last layer, of `layers` in the network.
+    last layer, of `layers` in the network. generator: where a head's weights are drawn from (see `init_weights`).
     """
 
     shape: Shape
@@ -70,6 +71,7 @@ class Place:
     classes: int
     layer: int
     layers: int
+    generator: torch.Generator | None = None
 
 
 Rule = Callable[[Place], Head]  # a rule's options are keyword-only parameters with defaults

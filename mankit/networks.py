@@ -61,14 +61,25 @@ class SubsampledConv(nn.Conv2d):
         return super().forward(h[:, :, :: self.every, :: self.every])
 
 
-def init_weights(module: nn.Module) -> nn.Module:
-    """Draw every weight in `module` anew: He normal (fan out) for convolutions, as published; returns it."""
+def init_weights(module: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
+    """Draw every weight in `module` anew, in the order of its parts; returns it.
+
+    Convolutions: He normal (fan out), as published. Linear layers and all biases: uniform, as PyTorch draws them.
+    A module built on the meta device, where constructors draw nothing, comes to the CPU. generator None: torch's own.
+    """
+    if any(p.is_meta for p in module.parameters()):
+        module.to_empty(device="cpu")
     for m in module.modules():
-        if isinstance(m, nn.Conv2d):
-            m.reset_parameters()  # the bias, where there is one
-            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(m, nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
-            m.reset_parameters()
+        if isinstance(m, nn.Conv2d | nn.Linear):
+            bound = m.weight[0].numel() ** -0.5  # 1 / sqrt(fan in)
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            else:
+                nn.init.uniform_(m.weight, -bound, bound, generator=generator)
+            if m.bias is not None:
+                nn.init.uniform_(m.bias, -bound, bound, generator=generator)
+        elif isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            m.reset_parameters()  # draws nothing
     return module
 
 
@@ -81,15 +92,24 @@ def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int)
             raise ValueError(f"{name}={values}: choose whole numbers from 1 up")
 
 
-def small_resnet(units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10) -> tuple[Layers, nn.Module]:
+def small_resnet(
+    units: tuple[int, ...], widths: tuple[int, ...], classes: int = 10, *, generator: torch.Generator | None = None
+) -> tuple[Layers, nn.Module]:
     """A ResNet for small images: a 3x3 stem, then stages of basic units, halving the size between stages.
 
     Args:
-        units: residual units per stage. widths: channels per stage.
+        units: residual units per stage. widths: channels per stage. generator: of the weights, see `init_weights`.
     Returns: (layers, classifier); layers[0] is the stem, the rest one residual unit each.
     Raises: ValueError for numbers below 1. Source: He et al., CVPR 2016, section 4.2; 1x1 shortcuts.
     """
     _check_widths(widths, units, classes)
+    with torch.device("meta"):  # the constructors' own draws are skipped
+        layers, classifier = _small_resnet(units, widths, classes)
+    init_weights(nn.ModuleList([*layers, classifier]), generator)
+    return layers, classifier
+
+
+def _small_resnet(units: tuple[int, ...], widths: tuple[int, ...], classes: int) -> tuple[Layers, nn.Module]:
     stem = nn.Sequential(
         nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
     )
@@ -102,14 +122,15 @@ def small_resnet(units: tuple[int, ...], widths: tuple[int, ...], classes: int =
                 shortcut = nn.Sequential(SubsampledConv(before, width, stride), nn.BatchNorm2d(width))
             layers.append(BasicBlock(before, width, stride, shortcut))
             before = width
-    classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
-    for module in [*layers, classifier]:
-        init_weights(module)
-    return layers, classifier
+    return layers, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
 
 
 def cifar_resnet(
-    depth: int = 32, widths: tuple[int, ...] = (16, 32, 64), classes: int = 10
+    depth: int = 32,
+    widths: tuple[int, ...] = (16, 32, 64),
+    classes: int = 10,
+    *,
+    generator: torch.Generator | None = None,
 ) -> tuple[Layers, nn.Module]:
     """CIFAR ResNet of depth 6n + 2 (20, 32, 44, 56, 110, ...): a stem and 3n basic units.
 
@@ -118,31 +139,38 @@ def cifar_resnet(
     if depth < 8 or (depth - 2) % 6:
         near = max(8, round((depth - 2) / 6) * 6 + 2)
         raise ValueError(f"depth={depth}: CIFAR ResNets have depth 6n + 2 (20, 32, 110, ...); nearest: {near}")
-    return small_resnet(((depth - 2) // 6,) * 3, widths, classes)
+    return small_resnet(((depth - 2) // 6,) * 3, widths, classes, generator=generator)
 
 
-def imagenet_resnet(name: str, classes: int = 1000) -> tuple[Layers, nn.Module]:
+def imagenet_resnet(
+    name: str, classes: int = 1000, *, generator: torch.Generator | None = None
+) -> tuple[Layers, nn.Module]:
     """torchvision's ResNet or ResNeXt as (layers, classifier); the stem keeps its stride and max-pool.
 
     Raises: ValueError for a name that isn't in IMAGENET_NETWORKS.
     """
     choose("network", name, [*LAB_UNITS, *CIFAR_NETWORKS, *IMAGENET_NETWORKS], CURE)
     at_least("classes", classes, 1)
-    net = models.get_model(name, weights=None, num_classes=classes)
+    with torch.device("meta"):
+        net = models.get_model(name, weights=None, num_classes=classes)
+    init_weights(net, generator)
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     layers = [stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]
     return layers, nn.Sequential(net.avgpool, nn.Flatten(), net.fc)
 
 
-def build_network(name: str, classes: int = 10, widths: tuple[int, ...] | None = None) -> tuple[Layers, nn.Module]:
+def build_network(
+    name: str, classes: int = 10, widths: tuple[int, ...] | None = None, *, generator: torch.Generator | None = None
+) -> tuple[Layers, nn.Module]:
     """(layers, classifier) by name: `lab` (9 layers, for laptops), `lab16` (16), `cifar_resnet32`, `resnet101`, ...
 
+    generator: of the weights, see `init_weights`.
     Raises: ValueError for an unknown name (with the nearest ones), or widths for a torchvision network.
     """
     if name in LAB_UNITS:
-        return small_resnet(LAB_UNITS[name], widths or (8, 16, 32), classes)
+        return small_resnet(LAB_UNITS[name], widths or (8, 16, 32), classes, generator=generator)
     if match := re.fullmatch(r"cifar_resnet(\d+)", name):
-        return cifar_resnet(int(match[1]), widths or (16, 32, 64), classes)
+        return cifar_resnet(int(match[1]), widths or (16, 32, 64), classes, generator=generator)
     if widths and name in IMAGENET_NETWORKS:
         raise ValueError(f"widths={widths}: network '{name}' has fixed widths; leave widths out")
-    return imagenet_resnet(name, classes)
+    return imagenet_resnet(name, classes, generator=generator)

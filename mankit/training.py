@@ -64,6 +64,7 @@ def train_batch(
     ema_update: str = "before",
     bf16: bool = False,
     forwards: Sequence[Forward] | None = None,
+    step: Forward | None = None,
 ) -> Tensor:
     """One batch through all blocks, one after the other. Returns the K local losses (K,), detached.
 
@@ -72,12 +73,13 @@ def train_batch(
             its gradients (and drops them): the weights come out the same, since block i+1 sees features from before.
         ema_update: MAN's EMA reads the next block 'before' the optimizer's step (as published) or 'after'.
         bf16: autocast to bfloat16. forwards: a compiled `block_forward` for each block.
+        step: one of your own in place of `local_step`, called as step(block, head, h, x, y).
     """
     choose("ema_update", ema_update, ("before", "after"))
     h, losses, each = net.normalize(x), [], len(optimizers) > 1
     forwards = forwards or [block_forward] * net.K
     for i, (block, head, forward) in enumerate(zip(net.blocks, net.heads, forwards, strict=True)):
-        h, loss = local_step(block, head, h, x, y, bf16, forward)
+        h, loss = step(block, head, h, x, y) if step else local_step(block, head, h, x, y, bf16, forward)
         losses.append(loss)
         if ema_update == "before" and i + 1 < net.K:
             head.after_step(net.blocks[i + 1])
@@ -135,7 +137,6 @@ def train(
 def _is_safe(net: nn.Module, x: Tensor) -> bool:
     """Can this network train in channels_last? On the CPU, oneDNN (its issue 6035) writes past the end of the gradient
     of a strided 1x1 convolution of fewer than 16 channels, at sizes that differ from CPU to CPU: so never with one.
-    (The networks of `mankit.networks` have none: see `SubsampledConv` there.)
     """
     convs = (m for m in net.modules() if isinstance(m, nn.Conv2d))
     return x.is_cuda or not any(c.kernel_size == (1, 1) and c.stride != (1, 1) and c.in_channels < 16 for c in convs)

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import pytest
 import small_files
 import torch
+from hypothesis import settings
 
 from mankit.__main__ import main
 from mankit.networks import small_resnet
 from mankit.rules import local_net
 
 torch.set_num_threads(1)
+settings.register_profile("no deadline", deadline=None)  # a busy machine is slow, and not wrong
+settings.load_profile("no deadline")
 pytest_plugins = ["kept_runs"]  # its fixtures, `data` and `whole`
 
 

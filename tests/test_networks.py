@@ -1,10 +1,12 @@
 """Networks: the right layers, the right sizes, clear errors."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from mankit.networks import Normalize, build_network, cifar_resnet, imagenet_resnet, small_resnet
+from mankit.networks import Normalize, build_network, cifar_resnet, imagenet_resnet, init_weights, small_resnet
 
 
 def parameters(layers, classifier):
@@ -29,10 +31,44 @@ def test_widths_and_image_size_are_free():
 
 
 def test_convolutions_start_with_he_normal_fan_out():
-    torch.manual_seed(0)
-    layers, _ = cifar_resnet(20)
+    layers, _ = cifar_resnet(20, generator=torch.Generator().manual_seed(0))
     weight = layers[-1].conv2.weight
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(40, 900), nn.Conv2d(4, 900, 3)], ids=["linear", "convolution"])
+def test_linear_weights_and_biases_are_as_pytorch_draws_them(layer):
+    """Uniform within 1 / sqrt(fan in): the bounds are PyTorch's, reached and not passed, by weights and biases."""
+    ours, theirs = copy.deepcopy(layer), copy.deepcopy(layer)
+    theirs.reset_parameters()
+    init_weights(ours, torch.Generator().manual_seed(0))
+    names = ["weight", "bias"] if isinstance(layer, nn.Linear) else ["bias"]
+    for mine, true in ((ours.get_parameter(name), theirs.get_parameter(name)) for name in names):
+        bound = layer.weight[0].numel() ** -0.5
+        assert 0.95 * bound < mine.abs().max() <= bound and 0.95 * bound < true.abs().max() <= bound
+        assert mine.std().item() == pytest.approx(true.std().item(), rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["lab", "cifar_resnet20", "resnet18"])
+def test_weights_are_drawn_from_the_generator_and_from_nothing_else(name):
+    before = torch.get_rng_state()
+    one, again, other = (weights_of(name, seed) for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    drawn = [n for n, (a, b) in enumerate(zip(one, other, strict=True)) if not torch.equal(a, b)]
+    assert drawn == [n for n, tensor in enumerate(one) if tensor.std() > 0]  # all but BatchNorm's ones and zeros
+
+
+def weights_of(name, seed):
+    layers, classifier = build_network(name, 10, generator=torch.Generator().manual_seed(seed))
+    return list(nn.ModuleList([*layers, classifier]).parameters())
+
+
+def test_a_network_without_a_generator_draws_from_torchs_own():
+    torch.manual_seed(3)
+    first = build_network("lab")[0][1].conv1.weight
+    torch.manual_seed(3)
+    assert torch.equal(first, build_network("lab")[0][1].conv1.weight)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +77,12 @@ def test_convolutions_start_with_he_normal_fan_out():
 def test_torchvision_networks_compute_what_torchvision_computes(name, units):
     from torchvision import models
 
-    torch.manual_seed(0)
     layers, classifier = imagenet_resnet(name, classes=7)
-    torch.manual_seed(0)
-    reference = models.get_model(name, num_classes=7).eval()
     assert len(layers) == units
     ours = nn.Sequential(*layers, classifier).eval()
+    reference = models.get_model(name, num_classes=7).eval()
+    state = zip(reference.state_dict(), ours.state_dict().values(), strict=True)  # the same parts in the same order
+    reference.load_state_dict(dict(state))
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(ours(x), reference(x))

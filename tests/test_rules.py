@@ -115,6 +115,23 @@ def test_man_and_its_controls(make_net, make_batch, branches, bias, ema, ema_tra
     assert moved == (branches in ("both", "ema"))
 
 
+@pytest.mark.parametrize("rule", [*set(RULES) - {"bp"}, "man over infopro"])
+def test_a_rules_weights_are_drawn_from_the_generator_and_from_nothing_else(rule):
+    def drawn(seed):
+        layers, classifier = build_network("lab", generator=torch.Generator().manual_seed(0))
+        name, _, base = rule.partition(" over ")
+        options, draw = {"base": base} if base else {}, torch.Generator().manual_seed(seed)
+        net = local_net(layers, classifier, name, 3, image_shape=(3, 16, 16), generator=draw, **options)
+        return [p for head in net.heads[:-1] for p in head.parameters()]
+
+    before = torch.get_rng_state()
+    one, again, other = drawn(0), drawn(0), drawn(1)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    differ = [not torch.equal(a, b) for a, b in zip(one, other, strict=True)]
+    assert differ == [bool(p.std() > 0) for p in one]  # all but BatchNorm's ones and zeros
+
+
 @given(decay=st.floats(0, 1), seed=st.integers(0, 99))
 def test_ema_formula(decay, seed):
     torch.manual_seed(seed)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from ..blocks import LocalNet, cut, shapes_behind
@@ -119,6 +120,7 @@ def local_net(
     classes: int = 10,
     image_shape: Shape = (3, 32, 32),
     normalize: Normalize | None = None,
+    generator: torch.Generator | None = None,
     **options: object,
 ) -> LocalNet:
     """Cut a network into blocks (see `cut`) and give each block but the last the head of a rule.
@@ -126,7 +128,7 @@ def local_net(
     Args:
         rule: a name in RULES or a function; options: that rule's own (see `options_of`).
         classes: how many the classifier tells apart. image_shape: (C, H, W) of the images.
-        normalize: the network's first, fixed step.
+        normalize: the network's first, fixed step. generator: of the heads' weights, see `init_weights`.
     Raises: ValueError, with the names or numbers that are allowed.
     """
     build = bind(rule, options)
@@ -138,7 +140,7 @@ def local_net(
     done = 0
     for i, block in enumerate(blocks[:-1]):
         done += len(block)
-        place = Place(shapes[i], layers[done:], i / last if last else 0.0, classes, done - 1, len(layers))
+        place = Place(shapes[i], layers[done:], i / last if last else 0.0, classes, done - 1, len(layers), generator)
         heads.append(build(place))
     like = next(classifier.parameters())  # new heads go where the network already is
     return LocalNet(blocks, [*heads, Head(classifier)], normalize, classes).to(like.device, like.dtype)

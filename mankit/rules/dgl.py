@@ -5,6 +5,7 @@ Belilovsky, Eickenberg, Oyallon: "Decoupled Greedy Learning of CNNs", ICML 2020.
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from ..heads import Head, Place, conv_head, mlp_sr_head
@@ -27,9 +28,12 @@ def greedy(place: Place) -> Head:
 
 def small_head(place: Place, head: str, outputs: int) -> nn.Module:
     """A small auxiliary network by its name, its weights drawn anew."""
-    if head == "mlp":
-        return init_weights(mlp_sr_head(place.shape, outputs))
     # the last stage is where no later layer shrinks the image any more
     convs = (m for layer in place.rest for m in layer.modules() if isinstance(m, nn.Conv2d))
     last_stage = not any(conv.stride not in (1, (1, 1)) for conv in convs)
-    return init_weights(conv_head(place.shape[0], outputs, head, last_stage))
+    with torch.device("meta"):  # the constructors' own draws are skipped
+        if head == "mlp":
+            body = mlp_sr_head(place.shape, outputs)
+        else:
+            body = conv_head(place.shape[0], outputs, head, last_stage)
+    return init_weights(body, place.generator)

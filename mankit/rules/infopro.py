@@ -29,7 +29,9 @@ def infopro(
         contrast: supervised contrastive loss in place of cross-entropy.
     """
     body = small_head(place, head, CONTRAST_WIDTH if contrast else place.classes)
-    decoder = init_weights(Decoder(place.shape[0]))
+    with torch.device("meta"):
+        decoder = Decoder(place.shape[0])
+    init_weights(decoder, place.generator)
     return InfoProHead(body, decoder, _blend(lam_x, place.depth), _blend(lam_y, place.depth), contrast)
 
 

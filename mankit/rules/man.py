@@ -42,10 +42,10 @@ def man(
     choose("branches", branches, get_args(Branches))
     choose("start", start, get_args(Start))
     next_layer = place.rest[0]
-    learnable_bias = None if branches == "ema" else init_weights(copy.deepcopy(next_layer))
+    learnable_bias = None if branches == "ema" else init_weights(copy.deepcopy(next_layer), place.generator)
     ema = None if branches == "bias" else copy.deepcopy(next_layer)
     if ema is not None and (start == "random" or branches == "twin"):
-        init_weights(ema)
+        init_weights(ema, place.generator)
     (ahead,) = shapes_behind([next_layer], place.shape)
     head = base(replace(place, shape=ahead, rest=place.rest[1:], layer=place.layer + 1))
     return MomentumHead(head, learnable_bias, ema, decay, twin=branches == "twin")

@@ -20,7 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..images import Data, Split, batches
 from ..measure import evaluate
@@ -28,7 +27,7 @@ from ..training import Step
 from . import folder as files
 from .recipe import Recipe
 from .record import Summary, environment, finished
-from .run import MEASURE_BATCH, LossSum, Run, block_table, load_data, random_numbers
+from .run import MEASURE_BATCH, LossSum, Run, block_table, load_data
 
 TABLE = "blocks.csv"  # in a run's folder, where it was asked for: a row for each block
 
@@ -78,14 +77,16 @@ def open_run(
     """A run in a folder, ready to train on from where it stopped: `with open_run(...) as kept: for step in kept: ...`
 
     data, or where to load it: device, root, download. every: seconds between checkpoints inside a long epoch.
+    What a rule of one's own draws while it trains (dropout) comes from torch's generator: seed that to have the same
+    numbers again; a run that goes on has those that it would have had.
     Raises: ValueError if the folder holds another recipe's run, can't be written, is in use, or is damaged.
     """
     folder = Path(folder)
     with files.locked(folder):
         finished(folder, recipe)
         kept = KeptRun(folder, Run(recipe, data or load_data(recipe, root, device, download)), every)
-        with random_numbers(recipe.seed, kept.resume()):
-            yield kept
+        kept.resume()
+        yield kept
 
 
 class KeptRun:
@@ -107,8 +108,8 @@ class KeptRun:
         """Steps so far."""
         return self.run.done
 
-    def resume(self) -> Tensor | None:
-        """Bring everything to where the last checkpoint was. Returns the state of torch's random numbers there."""
+    def resume(self) -> None:
+        """Bring everything to where the last checkpoint was, torch's random numbers too."""
         run, state = self.run, files.load(self.folder)
         if state:
             try:
@@ -120,6 +121,7 @@ class KeptRun:
                 there, losses = run.data.train.images.device, state["losses"]
                 self._losses.total = None if losses is None else losses.to(there)
                 self._losses.steps = run.done % run.steps_per_epoch
+                torch.set_rng_state(state["rng"])
             except (RuntimeError, KeyError, ValueError) as error:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
@@ -128,7 +130,6 @@ class KeptRun:
             self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n"
         )
         self._write_log()  # an epoch that was logged after the checkpoint will come again
-        return state["rng"] if state else None
 
     @property
     def _optimizers(self) -> list[torch.optim.Optimizer]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURE_BATCH = 500  # images at once where nothing is trained
-SEEDING = threading.Lock()
-"""Held while torch's one random generator is set, or draws weights: runs in several threads share it."""
 
 
 class Run:
@@ -40,7 +36,7 @@ class Run:
     Args:
         data: what `load_data` gave, to share it between runs; the network goes where it lies.
         device: where to load the data if none is given. Raises: ValueError if the two don't agree.
-    Attributes: recipe, data, net, optimizer, schedule (change them as you like), done (steps so far).
+    Attributes: recipe, data, net, optimizer, schedule, batch_step (change them as you like), done (steps so far).
     """
 
     def __init__(self, recipe: Recipe, data: Data | None = None, device: str = "auto") -> None:
@@ -52,6 +48,7 @@ class Run:
         r, self.steps_per_epoch = recipe, steps_per_epoch(self.data.train, recipe.batch)
         self.optimizer = make_optimizer(self.net, r.lr, r.momentum, r.weight_decay, r.per_block)
         self.schedule = cosine(r.lr, r.epochs, self.steps_per_epoch, r.warmup, min(0.01, r.lr), r.per_step)
+        self.batch_step = batch_step(r.compile, ema_update=r.ema_update, bf16=r.bf16)
 
     def __len__(self) -> int:
         return self.recipe.epochs * self.steps_per_epoch
@@ -60,8 +57,7 @@ class Run:
         r, data = self.recipe, self.data
         views = data.augment if r.augment else None
         feed = batches(data.train, r.batch, r.epochs, seed=r.seed, augment=views, first_step=self.done)
-        how = batch_step(r.compile, ema_update=r.ema_update, bf16=r.bf16)
-        for step in train(self.net, self.optimizer, feed, self.schedule, how, first_step=self.done):
+        for step in train(self.net, self.optimizer, feed, self.schedule, self.batch_step, first_step=self.done):
             self.done = step.index + 1
             yield step
 
@@ -74,21 +70,21 @@ class Run:
 def _network(recipe: Recipe, data: Data) -> LocalNet:
     """The recipe's network with its heads, on the CPU."""
     shape, one = tuple(data.train.images.shape[1:]), entry_of(recipe.rule).one_block
-    with SEEDING, torch.random.fork_rng(devices=[]):  # the seed rules these weights, and nothing outside
-        torch.default_generator.manual_seed(recipe.seed)
-        layers, classifier = build_network(recipe.network, len(data.classes), recipe.widths)
-        net = local_net(
-            layers,
-            classifier,
-            recipe.rule,
-            1 if one else None if recipe.at else recipe.K,
-            at=None if one else recipe.at or None,
-            costs=layer_bytes(layers, shape) if recipe.balance == "memory" and not (one or recipe.at) else None,
-            classes=len(data.classes),
-            image_shape=shape,
-            normalize=Normalize(data.mean, data.std),
-            **recipe.options,
-        )
+    draw = torch.Generator().manual_seed(recipe.seed)  # the seed rules these weights, and nothing outside
+    layers, classifier = build_network(recipe.network, len(data.classes), recipe.widths, generator=draw)
+    net = local_net(
+        layers,
+        classifier,
+        recipe.rule,
+        1 if one else None if recipe.at else recipe.K,
+        at=None if one else recipe.at or None,
+        costs=layer_bytes(layers, shape) if recipe.balance == "memory" and not (one or recipe.at) else None,
+        classes=len(data.classes),
+        image_shape=shape,
+        normalize=Normalize(data.mean, data.std),
+        generator=draw,
+        **recipe.options,
+    )
     if one:
         net.recut(recipe.K)  # an impossible K should be said now, not after training
     return net
@@ -135,21 +131,6 @@ class LossSum:
         means = [] if self.total is None else (self.total / self.steps).tolist()
         self.total, self.steps = None, 0
         return means
-
-
-@contextlib.contextmanager
-def random_numbers(seed: int, state: Tensor | None = None) -> Iterator[None]:
-    """Torch's random numbers from a seed or state, for rules that draw some, and afterwards as they were."""
-    with SEEDING:
-        before = torch.get_rng_state()
-        torch.default_generator.manual_seed(seed)
-        if state is not None:
-            torch.set_rng_state(state)
-    try:
-        yield
-    finally:
-        with SEEDING:
-            torch.set_rng_state(before)
 
 
 def progress_bar(run: Run) -> Iterator[Step]:

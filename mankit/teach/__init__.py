@@ -1,1 +1,7 @@
-"""What a course needs beside the library: checks of a reader's answers, and a student's version of a lesson."""
+"""What a course needs beside the library: checks of a reader's answers, the reader's code beside the library's, and a
+student's version of a lesson."""
+
+from .answers import own
+from .lockstep import beside
+
+__all__ = ["beside", "own"]

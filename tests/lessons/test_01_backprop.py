@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from exercises import Exercise, assert_check_is_right, assert_each_check_has_its_exercise
+from exercises import (
+    Exercise,
+    assert_each_check_has_its_exercise,
+    assert_fits_its_lesson,
+    assert_is_rejected,
+    assert_passes,
+    right_answers,
+    wrong_answers,
+)
 
 from mankit.teach.checks import backprop as check
-from mankit.teach.checks.base import CheckFailed
 
 
 def relu_in_place(h, d_h):
@@ -27,6 +34,49 @@ def with_weights(widths, batch):
     return 4 * (batch * sum(widths[:-1]) + weights)
 
 
+def scales_in_place(x, W, d_z):
+    d_b = d_z.sum(0)
+    d_x, d_W = d_z @ W, d_z.T @ x
+    d_z /= len(d_z)
+    return d_x, d_W, d_b
+
+
+def by_autograd(x, W, d_z):
+    x, W = x.clone().requires_grad_(), W.clone().requires_grad_()
+    return [*torch.autograd.grad(x @ W.T, (x, W), d_z), d_z.sum(0)]
+
+
+def by_einsum(x, W, d_z):
+    return torch.einsum("bo,oi->bi", d_z, W), torch.einsum("bo,bi->oi", d_z, x), d_z.sum(dim=0)
+
+
+def masked(h, d_h):
+    d_a = torch.zeros_like(d_h)
+    d_a[h > 0] = d_h[h > 0]
+    return d_a
+
+
+def takes_layers_away(layers):
+    kept = peak = 0
+    while layers:
+        input_bytes, inside = layers.pop(0)
+        kept, peak = kept + input_bytes, max(peak, kept + input_bytes + inside)
+    return peak
+
+
+def by_numpy(layers):
+    inputs, insides = np.array(layers).T
+    return (inputs.cumsum() + insides).max()
+
+
+def by_loop(n, a, c):
+    best = 1
+    for K in divisors(n):
+        if K * a + n * c / K < best * a + n * c / best:
+            best = K
+    return best
+
+
 EXERCISES = [
     Exercise(
         "linear_backward",
@@ -40,7 +90,12 @@ EXERCISES = [
             (lambda x, W, d_z: (x @ W.T, d_z.T @ x, d_z.sum(0)), r"d_x should have shape \(5, 3\)"),
             (lambda x, W, d_z: (-d_z @ W, d_z.T @ x, d_z.sum(0)), "d_x has the right shape but not"),
             (lambda x, W, d_z: d_z @ W, "return three tensors"),
+            (scales_in_place, "your function changed d_z itself"),
+            (lambda x, W, d_z: None, "returned None: is its `return` missing"),
+            (lambda x, W, d_z: (d_z.T @ x, d_z @ W, d_z.sum(0)), "d_x should have shape"),
+            (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z.sum()), "d_b should have shape"),
         ],
+        right=[by_autograd, by_einsum],
     ),
     Exercise(
         "relu_backward",
@@ -53,7 +108,10 @@ EXERCISES = [
             (lambda h, d_h: (d_h * (h > 0)).relu(), "pass d_h on where h > 0"),
             (lambda h, d_h: d_h[h > 0], "should have shape"),
             (relu_in_place, "changed d_h itself"),
+            (lambda h, d_h: torch.where(h > 0, d_h, h).neg(), "aren't autograd's"),
+            (lambda h, d_h: h.relu_(), "d_h times the output|aren't autograd's|changed"),
         ],
+        right=[masked],
     ),
     Exercise(
         "mlp_kept_bytes",
@@ -66,8 +124,10 @@ EXERCISES = [
             (lambda widths, batch: 4 * batch * (2 * sum(widths[:-1]) - widths[0]), "hidden layer counts twice"),
             (with_weights, "the weights are counted"),
             (lambda widths, batch: 7, "a linear layer keeps its input"),
-            (lambda widths, batch: None, "not NoneType"),
+            (lambda widths, batch: None, "returned None: is its `return` missing"),
+            (lambda widths, batch: 8 * batch * sum(widths[:-1]), "a linear layer keeps its input"),
         ],
+        right=[lambda widths, batch: torch.tensor(widths[:-1]).sum() * batch * 4],
     ),
     Exercise(
         "checkpoint_peak",
@@ -79,7 +139,9 @@ EXERCISES = [
             (lambda layers: sum(a for a, _ in layers), "the inside is missing"),
             (lambda layers: max(b for _, b in layers), "the inputs are missing"),
             (lambda layers: sum(a for a, _ in layers) + layers[-1][1], "take the largest"),
+            (takes_layers_away, "changed layers itself"),
         ],
+        right=[by_numpy],
     ),
     Exercise(
         "best_segments",
@@ -90,32 +152,27 @@ EXERCISES = [
             (lambda n, a, c: n, "compare the peaks of all divisors"),
             (lambda n, a, c: min(peak(n, a, c, K) for K in divisors(n)), "return the K that gives it"),
             (lambda n, a, c: max(divisors(n), key=lambda K: (-peak(n, a, c, K), K)), "return the smaller"),
+            (lambda n, a, c: divisors(n), "should be a number, not list"),
         ],
+        right=[by_loop],
     ),
 ]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_check(exercise, capsys):
-    assert_check_is_right("01_backprop", exercise, capsys)
+def test_the_check_fits_its_lesson(exercise, capsys):
+    assert_fits_its_lesson("01_backprop", exercise, capsys)
+
+
+@wrong_answers(EXERCISES)
+def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
+    assert_is_rejected(exercise, wrong, sentence)
+
+
+@right_answers(EXERCISES)
+def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
+    assert_passes(exercise, right, capsys)
 
 
 def test_there_is_a_check_for_each_exercise():
     assert_each_check_has_its_exercise(check, EXERCISES)
-
-
-def test_checks_draw_nothing_from_the_global_generator(capsys):
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    for exercise in EXERCISES:
-        with pytest.raises(CheckFailed):
-            exercise.check(lambda *given: None)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_number_of_numpy_is_a_number():
-    def answer(layers):
-        inputs, insides = np.array(layers).T
-        return (inputs.cumsum() + insides).max()
-
-    check.checkpoint_peak(answer)

@@ -1,52 +1,24 @@
 """Lesson 2: each check passes its solution, and names the mistake of each classic wrong answer."""
 
 import math
-from inspect import isfunction
 
+import numpy as np
 import pytest
 import torch
-from exercises import Exercise, assert_check_is_right
-from torch import nn
+from exercises import (
+    Exercise,
+    assert_each_check_has_its_exercise,
+    assert_fits_its_lesson,
+    assert_is_rejected,
+    assert_passes,
+    right_answers,
+    wrong_answers,
+)
+from test_02_head import EXERCISES as HEADS
+from test_02_measure import EXERCISES as MEASURES
 from torch.nn import functional as F
 
 from mankit.teach.checks import dgl as check
-
-# --- small_head ---
-
-
-def body(C, classes, *, pool=None, last=()):
-    """The right head, with another pooling or something behind it."""
-    pool = pool or [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(nn.Conv2d(C, C, 1), nn.ReLU(), *pool, nn.Linear(C, classes), *last)
-
-
-def linear_head(C, classes):
-    return nn.Sequential(nn.Conv2d(C, C, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(C, classes))
-
-
-def pools_first(C, classes):
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(C, C, 1), nn.ReLU(), nn.Flatten(), nn.Linear(C, classes))
-
-
-def flattens(C, classes):
-    return nn.Sequential(nn.Conv2d(C, C, 1), nn.ReLU(), nn.Flatten(), nn.Linear(C * 64, classes))
-
-
-class Detached(nn.Module):
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def forward(self, h):
-        return self.head(h.detach())
-
-
-class Corner(nn.Module):
-    def forward(self, h):
-        return h[:, :, 0, 0]
-
-
-# --- isolated_step ---
 
 
 def no_detach(block, head, h, x, y):
@@ -107,45 +79,79 @@ def steps_too(block, head, h, x, y):
     return answer
 
 
-# --- ridge_probe ---
+def isolated(block, head, h, x, y):
+    return no_detach(block, head, h.detach(), x, y)
 
 
-def ridge(h, y, classes, alpha, *, centred=True, mean=False):
-    Y = F.one_hot(y, classes).to(h.dtype)
-    middle, share = (h.mean(0), Y.mean(0)) if centred else (0 * h[0], 0 * Y[0])
-    hc, Yc = h - middle, Y - share
-    n = len(h) if mean else 1
-    W = torch.linalg.solve(hc.T @ hc / n + alpha * torch.eye(h.shape[1], dtype=h.dtype), hc.T @ Yc / n)
-    return W, share - middle @ W
+def then(change):
+    """The right step, and something more."""
+
+    def step(block, head, h, x, y):
+        answer = isolated(block, head, h, x, y)
+        change(block, head, h)
+        return answer
+
+    return step
 
 
-def only_W(h, y, classes, alpha):
-    return ridge(h, y, classes, alpha)[0]
+def runs_twice(block, head, h, x, y):
+    loss = head.loss(block(h.detach()), x, y)
+    loss.backward()
+    return block(h.detach()).detach(), loss.detach()
 
 
-def transposed(h, y, classes, alpha):
-    W, b = ridge(h, y, classes, alpha)
-    return W.T, b
+def head_twice(block, head, h, x, y):
+    features, loss = isolated(block, head, h, x, y)
+    head(features)
+    return features, loss
 
 
-# --- linear_cka ---
+def backward_twice(block, head, h, x, y, keep=True):
+    out = block(h.detach())
+    loss = head.loss(out, x, y)
+    loss.backward(retain_graph=keep)
+    loss.backward()
+    return out.detach(), loss.detach()
 
 
-def similarity(a, b, *, dim=0, power=2, divide=True, root=False):
-    a, b = (h - h.mean(dim, keepdim=True) if dim is not None else h for h in (a, b))
-    value = (a.T @ b).norm() ** power / ((a.T @ a).norm() * (b.T @ b).norm() if divide else 1)
-    return value.sqrt() if root else value
+def in_place(block, head, h, x, y):
+    return isolated(block, head, h.detach_(), x, y)
 
 
-def cosine(a, b):
-    a, b = (h - h.mean(0) for h in (a, b))
-    width = min(a.shape[1], b.shape[1])
-    return F.cosine_similarity(a[:, :width].flatten(), b[:, :width].flatten(), dim=0)
+def in_eval(block, head, h, x, y):
+    block.eval()
+    answer = isolated(block, head, h, x, y)
+    block.train()
+    return answer
 
 
-def divides_by_one(a, b):
-    a, b = (h - h.mean(0) for h in (a, b))
-    return (a.T @ b).norm() / (a.T @ a).norm()
+def float_loss(block, head, h, x, y):
+    features, loss = isolated(block, head, h, x, y)
+    return [features, loss.item()]
+
+
+def by_functions(block, head, h, x, y):
+    out = h.detach().clone()
+    for layer in block:
+        out = layer(out)
+    loss = head.loss(out, x, y)
+    torch.autograd.backward([loss])
+    return out.data, loss.detach().numpy()
+
+
+def by_grad(block, head, h, x, y):
+    """Gradients taken, then put into .grad."""
+    parameters = [*block.parameters(), *head.parameters()]
+    out = block(h.detach())
+    loss = head.loss(out, x, y)
+    for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        p.grad = g
+    return out.detach(), loss.detach()
+
+
+def divided(n, K):
+    size, extra = divmod(n, K)
+    return [float(size + (i < extra)) for i in range(K)]
 
 
 EXERCISES = [
@@ -160,21 +166,13 @@ EXERCISES = [
             (lambda n, K: [n / K] * K, "a size is a whole number"),
             (lambda n, K: [1] * n, "one size for each of the K blocks"),
             (lambda n, K: n // K, "return a list of K sizes"),
+            (divided, "a size is a whole number"),
+            (lambda n, K: np.array(divided(n, K)), "a size is a whole number"),
+            (lambda n, K: str(n), "return a list of K sizes"),
         ],
-    ),
-    Exercise(
-        "small_head",
-        check.small_head,
-        wrong=[
-            (flattens, "any height and width"),
-            (lambda C, classes: body(C, classes, last=[nn.Softmax(1)]), "leave the softmax out"),
-            (lambda C, classes: body(C, classes, last=[nn.LogSoftmax(1)]), "leave the softmax out"),
-            (linear_head, "put a ReLU behind"),
-            (pools_first, "only sees each channel's mean"),
-            (lambda C, classes: Detached(body(C, classes)), "the detach belongs at the block's INPUT"),
-            (lambda C, classes: body(C, classes, pool=[Corner()]), "some places of the feature map don't matter"),
-            (lambda C, classes: body(C, C), r"should have shape \(5, 4\)"),
-            (lambda C, classes: body, "return a module"),
+        right=[
+            lambda n, K: np.array([n // K + (i < n % K) for i in range(K)]),
+            lambda n, K: tuple(len(part) for part in np.array_split(range(n), K)),
         ],
     ),
     Exercise(
@@ -191,51 +189,37 @@ EXERCISES = [
             (twice, "call backward once"),
             (steps_too, "leave that to the optimizer"),
             (lambda block, head, h, x, y: block(h.detach()), "return two things"),
+            (runs_twice, "block ran 2 times"),
+            (head_twice, "head ran 2 times"),
+            (backward_twice, "twice those of the loss: call backward once"),
+            (lambda *given: backward_twice(*given, keep=False), "same graph twice: call backward once"),
+            (in_place, r"cut h itself off its graph"),
+            (then(lambda block, head, h: block.eval()), "block was left in another mode"),
+            (then(lambda block, head, h: head.requires_grad_(False)), "switched requires_grad of head"),
+            (then(lambda block, head, h: (block.zero_grad(), head.zero_grad())), "leave zero_grad to the caller"),
+            (then(lambda block, head, h: h.data.zero_()), "changed h itself"),
+            (in_eval, r"the features aren't block\(h\)"),
+            (lambda *given: isolated(*given) and None, "returned None"),
         ],
-    ),
-    Exercise(
-        "ridge_probe",
-        check.ridge_probe,
-        wrong=[
-            (lambda h, y, classes, alpha: ridge(h, y, classes, alpha, centred=False), "centre h and the one-hot"),
-            (lambda h, y, classes, alpha: ridge(h, y, classes, 0.0), "alpha is missing"),
-            (lambda h, y, classes, alpha: ridge(h, y, classes, alpha, mean=True), "use the SUM"),
-            (lambda h, y, classes, alpha: ridge(h, y, classes, alpha**2), "W isn't the minimum"),
-            (transposed, r"should have shape \(5, 3\)"),
-            (only_W, "return two things"),
-        ],
-    ),
-    Exercise(
-        "linear_cka",
-        check.linear_cka,
-        wrong=[
-            (lambda a, b: similarity(a, b, dim=None), "centre each feature"),
-            (lambda a, b: similarity(a, b, dim=1), "centre each feature"),
-            (lambda a, b: similarity(a, b, divide=False), "not 1: look at what you divide by"),
-            (divides_by_one, "three times as large"),
-            (cosine, "rotating the features"),
-            (lambda a, b: similarity(a, b, root=True), "square the norm above the line only"),
-            (lambda a, b: similarity(a, b) ** 2, "square the norm above the line only"),
-            (lambda a, b: (a - a.mean(0)).T @ (b - b.mean(0)), "return one number"),
-        ],
+        right=[float_loss, by_functions, by_grad],
     ),
 ]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_is_right(exercise, capsys):
-    assert_check_is_right("02_dgl", exercise, capsys)
+def test_the_check_fits_its_lesson(exercise, capsys):
+    assert_fits_its_lesson("02_dgl", exercise, capsys)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_leaves_the_readers_random_numbers_alone(exercise):
-    before = torch.get_rng_state()
-    wrong, sentence = exercise.wrong[0]
-    with pytest.raises(Exception, match=sentence):
-        exercise.check(wrong)
-    assert torch.equal(torch.get_rng_state(), before)
+@wrong_answers(EXERCISES)
+def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
+    assert_is_rejected(exercise, wrong, sentence)
+
+
+@right_answers(EXERCISES)
+def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
+    assert_passes(exercise, right, capsys)
 
 
 def test_there_is_a_check_for_each_exercise():
-    own = {f.__name__ for f in vars(check).values() if isfunction(f) and f.__module__ == check.__name__}
-    assert {exercise.name for exercise in EXERCISES} == {name for name in own if not name.startswith("_")}
+    assert_each_check_has_its_exercise(check, EXERCISES + HEADS + MEASURES)

@@ -1,19 +1,24 @@
 """Lesson 3: each check passes its solution, and names the mistake of each classic wrong answer."""
 
-import warnings
-
+import numpy as np
 import pytest
 import torch
-from exercises import Exercise, answer, assert_check_is_right
+from exercises import (
+    Exercise,
+    assert_each_check_has_its_exercise,
+    assert_fits_its_lesson,
+    assert_is_rejected,
+    assert_passes,
+    right_answers,
+    wrong_answers,
+)
+from test_03_losses import EXERCISES as MORE
 from torch.nn import functional as F
 
 from mankit.rules.infopro import supervised_contrastive
 from mankit.teach.checks import infopro as check
 
 bce = F.binary_cross_entropy_with_logits
-
-
-# --- reconstruction_loss: logits, x ---
 
 
 def by_log_of_sigmoid(z, x):
@@ -33,70 +38,33 @@ def gradient_of_max(z, x):
     return (F.softplus(z).detach() - x * z).mean()
 
 
-# --- contrastive_loss: z, y, temperature ---
+def with_pen_and_paper(z, x):
+    return torch.mean(z.clamp(min=0) - x * z + torch.log1p(torch.exp(-z.abs())))
 
 
-def contrastive(
-    z,
-    y,
-    temperature=0.07,
-    *,
-    self_below=False,
-    self_positive=False,
-    mean_inside=False,
-    average=True,
-    normalise=True,
-    singles=1,
-):
-    """The right loss, with one thing changed."""
-    z = F.normalize(z, dim=1) if normalise else z
-    itself = torch.eye(len(z), dtype=torch.bool)
-    s = z @ z.T / temperature
-    log_p = s - (s if self_below else s.masked_fill(itself, -torch.inf)).logsumexp(1, keepdim=True)
-    positive = (y[:, None] == y[None, :]) & (~itself | self_positive)
-    if mean_inside:
-        return -(log_p.exp().masked_fill(~positive, 0).sum(1) / positive.sum(1)).log().mean()
-    count = positive.sum(1).clamp(min=singles) if average else 1
-    return -(log_p.masked_fill(~positive, 0).sum(1) / count).mean()
+def by_logsigmoid(z, x):
+    return -(x * F.logsigmoid(z) + (1 - x) * F.logsigmoid(-z)).mean()
 
 
-# --- local_losses: blocks, heads, decoders, h, x, y, lam_x, lam_y ---
+def by_soft_margin(z, x):
+    return F.softplus(-z).mul(x).add(F.softplus(z).mul(1 - x)).sum() / z.numel()
 
 
-def losses(
-    blocks,
-    heads,
-    decoders,
-    h,
-    x,
-    y,
-    lam_x,
-    lam_y,
-    *,
-    enter=torch.Tensor.detach,
-    leave=lambda h: h,
-    picture=lambda h: h,
-    target=lambda h, x: x,
-    swap=False,
-):
-    """The right losses, with one thing changed."""
-    found = []
-    if swap:
-        lam_x, lam_y = lam_y, lam_x
-    for i, block in enumerate(blocks):
-        before = enter(h)
-        h = leave(block(before))
-        rebuilt = bce(decoders[i](picture(h)), target(before, x))
-        found.append(lam_x[i] * rebuilt + lam_y[i] * F.cross_entropy(heads[i](h), y))
-    return found
+def by_interpolation(i, K, first, last):
+    return np.linspace(first, last, K - 1)[i - 1]
 
 
-def with_(function, **change):
-    return lambda *args: function(*args, **change)
+def centres_in_place(x):
+    x -= x.mean(0)
+    return x.square().mean()
 
 
-def detach(h):
-    return h.detach()
+def by_variance(x):
+    return x.var(dim=0, correction=0).mean()
+
+
+def by_mse(x):
+    return F.mse_loss(x.mean(0, keepdim=True).expand_as(x), x).item()
 
 
 EXERCISES = [
@@ -115,8 +83,13 @@ EXERCISES = [
             (lambda z, x: (z.sigmoid() - x).square().mean(), r"is it log\(1 \+ e\^z\) - x z"),
             (lambda z, x: bce(z, x).detach(), "the loss has no gradient"),
             (gradient_of_max, r"the gradient should be \(sigmoid\(z\) - x\)"),
+            (bce, "write the formula out"),
+            (torch.nn.BCEWithLogitsLoss(), "write the formula out"),
+            (lambda z, x: with_pen_and_paper(z.mul_(1), x.mul_(0.5)), "changed x itself"),
+            (lambda z, x: None, "returned None"),
             (lambda z, x: bce(z, x).item(), "should be a tensor, but it is float"),
         ],
+        right=[with_pen_and_paper, by_logsigmoid, by_soft_margin],
     ),
     Exercise(
         "block_weight",
@@ -135,7 +108,10 @@ EXERCISES = [
                 "the steps should be equal",
             ),
             (lambda i, K, first, last: 0.5 * (first + last), "weight is `first` = 5, not 2.75"),
+            (lambda i, K, first, last: None, "returned None"),
+            (lambda i, K, first, last: [first, last], "the weight should be a number, not list"),
         ],
+        right=[by_interpolation, lambda i, K, a, b: torch.tensor(a + (b - a) * (i - 1) / max(K - 2, 1))],
     ),
     Exercise(
         "constant_image_error",
@@ -148,54 +124,31 @@ EXERCISES = [
             (lambda x: (x - x.mean(0)).square().sum(), "but the best constant image's is"),
             (lambda x: (x - x.mean(0)).square().mean(0), r"should have shape \(\)"),
             (lambda x: (x - x.mean(0)).abs().mean(), "but the best constant image's is"),
+            (centres_in_place, "changed x itself"),
         ],
-    ),
-    Exercise(
-        "contrastive_loss",
-        check.contrastive_loss,
-        wrong=[
-            (with_(contrastive, self_below=True), "the denominator counts image i itself"),
-            (with_(contrastive, self_positive=True, self_below=True), "an image is its own positive"),
-            (with_(contrastive, self_positive=True), "an image is its own positive"),
-            (with_(contrastive, normalise=False), "depends on the length of z: normalise"),
-            (with_(contrastive, average=False), r"divide each image's sum by \|P\(i\)\|"),
-            (with_(contrastive, mean_inside=True), "is the sum over positives outside the logarithm"),
-            (with_(contrastive, singles=0), "an image alone in its class gives nan"),
-            (lambda z, y, t: -contrastive(z, y, t), "the sign is wrong"),
-            (lambda z, y, t: len(z) * contrastive(z, y, t), "the loss is a sum over the images"),
-            (lambda z, y, t: contrastive(z, y, 0.07), "divided by the temperature"),
-        ],
-    ),
-    Exercise(
-        "local_losses",
-        check.local_losses,
-        wrong=[
-            (with_(losses, enter=lambda h: h), "block 2's loss changed block 1's gradients: detach the INPUT"),
-            (with_(losses, leave=detach), "block 1's loss gives block 1 no gradient: its output was detached"),
-            (with_(losses, picture=detach), "block 1 misses a part of its gradient"),
-            (with_(losses, target=lambda before, x: before), "block 1's loss rebuilds the block's input"),
-            (with_(losses, swap=True), r"is it lam_x\[i\] \* reconstruction \+ lam_y\[i\]"),
-            (lambda *args: sum(losses(*args)), "return a list with one loss for each block"),
-            (lambda *args: [loss.detach() for loss in losses(*args)], "has no gradient at all"),
-        ],
+        right=[by_variance, by_mse],
     ),
 ]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_knows_right_from_wrong(exercise, capsys):
-    assert_check_is_right("03_infopro", exercise, capsys)
+def test_the_check_fits_its_lesson(exercise, capsys):
+    assert_fits_its_lesson("03_infopro", exercise, capsys)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_is_quiet_and_leaves_the_random_numbers_alone(exercise):
-    state, solution = torch.get_rng_state(), answer("03_infopro", exercise.name, solved=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        exercise.check(solution)
-    assert torch.equal(torch.get_rng_state(), state)
+@wrong_answers(EXERCISES)
+def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
+    assert_is_rejected(exercise, wrong, sentence)
 
 
-def test_the_library_passes_the_same_checks():
+@right_answers(EXERCISES)
+def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
+    assert_passes(exercise, right, capsys)
+
+
+def test_there_is_a_check_for_each_exercise():
+    assert_each_check_has_its_exercise(check, EXERCISES + MORE)
+
+
+def test_the_library_passes_the_same_check():
     check.contrastive_loss(supervised_contrastive)
-    check.reconstruction_loss(bce)

@@ -2,13 +2,22 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from exercises import Exercise, assert_check_is_right, assert_each_check_has_its_exercise
-from torch.nn import functional as F
+from exercises import (
+    Exercise,
+    assert_each_check_has_its_exercise,
+    assert_fits_its_lesson,
+    assert_is_rejected,
+    assert_passes,
+    right_answers,
+    wrong_answers,
+)
+from test_04_step import EXERCISES as MORE
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mankit.teach.checks import man as check
-from mankit.teach.checks.base import CheckFailed
 
 
 @torch.no_grad()
@@ -56,28 +65,52 @@ def weights(decay, steps):
     return [(1 - decay) * decay**j for j in range(steps)]
 
 
-def bias_only_gradient(bias, ema, h):
+def half_life_of_tensors(decay):
+    return torch.tensor(0.5, dtype=torch.float64).log() / torch.tensor(decay, dtype=torch.float64).log().abs().neg()
+
+
+@torch.no_grad()
+def update(ema, layer, decay):
+    for e, n in zip(ema.parameters(), layer.parameters(), strict=True):
+        e.mul_(decay).add_(n, alpha=1 - decay)
+
+
+@torch.no_grad()
+def by_lerp(ema, layer, decay):
+    for e, n in zip(ema.parameters(), layer.parameters(), strict=True):
+        e.lerp_(n, 1 - decay)
+
+
+def by_averager(ema, layer, decay):
     with torch.no_grad():
-        ahead = ema(h)
-    return bias(h) + ahead
+        get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(layer.parameters()), None)
 
 
-def step(block, bias, ema, head, h, y, detach=True, ahead=None, back=True, out=lambda h, a: h.detach()):
-    h = block(h.detach() if detach else h)
-    a = ahead(bias, ema, h) if ahead else bias(h) + ema(h)
-    loss = F.cross_entropy(head(a), y)
-    if back:
-        loss.backward()
-    return out(h, a), loss.detach()
+def by_data(ema, layer, decay):
+    for e, n in zip(ema.parameters(), layer.parameters(), strict=True):
+        e.data.copy_(decay * e.data + (1 - decay) * n.data)
 
 
-def changed(**how):
-    return lambda *given: step(*given, **how)
+@torch.no_grad()
+def by_names(ema, layer, decay):
+    theirs = dict(layer.named_parameters())
+    for name, e in ema.named_parameters():
+        e += (1 - decay) * (theirs[name] - e)
 
 
-def trains_the_ema(block, bias, ema, head, h, y):
-    ema.requires_grad_(True)
-    return step(block, bias, ema, head, h, y)
+def then(function, change):
+    """A function's answer, and then a change of what it was given."""
+
+    def answer(*given):
+        result = function(*given)
+        change(*given)
+        return result
+
+    return answer
+
+
+def with_new_parameters(ema, layer, decay):
+    ema[0].weight = torch.nn.Parameter(decay * ema[0].weight.detach() + (1 - decay) * layer[0].weight.detach())
 
 
 EXERCISES = [
@@ -90,9 +123,20 @@ EXERCISES = [
             (with_a_graph, r"under torch.no_grad\(\)"),
             (new_tensors, "change its parameters in place"),
             (moves_the_layer, "changed the next layer itself"),
-            (only_names, "nothing moved at decay 0.9"),
+            (only_names, "nothing moved at decay 0.9: .* a new tensor under an old name"),
             (sum_without_decay, "wrong values at decay 0.9"),
+            (by_lerp, "without lerp: mul_ and add_, or copy_"),
+            (by_averager, "without lerp"),
+            (with_new_parameters, r"the EMA has new tensors now: .* \(copy_, or mul_ and add_\)"),
+            (then(update, lambda ema, layer, decay: ema.eval()), "ema was left in another mode"),
+            (then(update, lambda ema, layer, decay: ema.requires_grad_(True)), "switched requires_grad of ema"),
+            (then(update, lambda ema, layer, decay: layer.requires_grad_(False)), "switched requires_grad of layer"),
+            (then(update, lambda ema, layer, decay: layer.eval()), "layer was left in another mode"),
+            (lambda ema, layer, decay: update(ema, layer, decay) if decay else None, "nothing moved at decay 0: at 0"),
+            (lambda ema, layer, decay: update(ema, layer, decay or 0.9), "decay 0: 0 is a decay too"),
+            (lambda ema, layer, decay: update(ema, layer, min(decay, 0.99)), "at 1 nothing may move"),
         ],
+        right=[by_data, by_names],
     ),
     Exercise(
         "half_life",
@@ -102,8 +146,17 @@ EXERCISES = [
             (lambda decay: math.log(2) / (1 - decay), "an approximation for decays near 1"),
             (lambda decay: math.log(2) / math.log(decay), "check the sign"),
             (lambda decay: math.ceil(math.log(0.5) / math.log(decay)), "don't round"),
-            (lambda decay: math.log(0.5) / math.log(decay), "stopped with ValueError"),
+            (
+                lambda decay: math.log(0.5) / math.log(decay),
+                "at decay 0 .* before any logarithm; .* stopped with ValueError",
+            ),
             (lambda decay: math.log(0.5) / math.log(decay) if 0 < decay < 1 else 0, "never forgets"),
+            (lambda decay: None, "returned None"),
+            (lambda decay: math.log(0.5) / math.log(decay) if decay else 0, "at decay 1 .* ZeroDivisionError"),
+        ],
+        right=[
+            lambda decay: -1 / math.log2(decay) if 0 < decay < 1 else (math.inf if decay else 0),
+            half_life_of_tensors,
         ],
     ),
     Exercise(
@@ -114,52 +167,31 @@ EXERCISES = [
             (lambda decay, steps: torch.tensor([*weights(decay, steps)[::-1], decay**steps]), "order is reversed"),
             (lambda decay, steps: torch.tensor([*weights(decay, steps), 1 - decay]), "weights that sum to 1"),
             (lambda decay, steps: torch.full((steps + 1,), 1 / (steps + 1)), "they don't give the EMA"),
-            (lambda decay, steps: weights(decay, steps), "should be a tensor"),
+            (lambda decay, steps: weights(decay, steps), "the weight of the EMA's start is missing"),
+            (lambda decay, steps: decay, "should be a tensor"),
         ],
-    ),
-    Exercise(
-        "look_ahead",
-        check.look_ahead,
-        wrong=[
-            (lambda bias, ema, h: (bias(h) + ema(h)) / 2, "it is half as large"),
-            (lambda bias, ema, h: bias(ema(h)), "both look at the same h"),
-            (lambda bias, ema, h: bias(h), "one branch is missing"),
-            (lambda bias, ema, h: h + bias(h) + ema(h), "right shape, wrong values"),
-            (bias_only_gradient, "through one branch only"),
-            (lambda bias, ema, h: bias(h.detach()) + ema(h.detach()), "no gradient reaches h"),
-        ],
-    ),
-    Exercise(
-        "man_local_step",
-        check.man_local_step,
-        wrong=[
-            (changed(detach=False), "detach the INPUT of the block"),
-            (changed(ahead=bias_only_gradient), "through both branches"),
-            (changed(back=False), "call backward on the local loss"),
-            (changed(out=lambda h, a: a.detach()), "you return the look-ahead"),
-            (changed(out=lambda h, a: h), r"return h.detach\(\)"),
-            (changed(ahead=lambda bias, ema, h: bias(h)), "the loss is the cross-entropy of"),
-            (trains_the_ema, "the EMA is trained now"),
-            (lambda *given: step(*given)[1], "return two things"),
+        right=[
+            lambda decay, steps: [*weights(decay, steps), decay**steps],
+            lambda decay, steps: np.array([*weights(decay, steps), decay**steps]),
         ],
     ),
 ]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_check(exercise, capsys):
-    assert_check_is_right("04_man", exercise, capsys)
+def test_the_check_fits_its_lesson(exercise, capsys):
+    assert_fits_its_lesson("04_man", exercise, capsys)
+
+
+@wrong_answers(EXERCISES)
+def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
+    assert_is_rejected(exercise, wrong, sentence)
+
+
+@right_answers(EXERCISES)
+def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
+    assert_passes(exercise, right, capsys)
 
 
 def test_there_is_a_check_for_each_exercise():
-    assert_each_check_has_its_exercise(check, EXERCISES)
-
-
-def test_checks_draw_nothing_from_the_global_generator():
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    for exercise in EXERCISES:
-        wrong, sentence = exercise.wrong[0]
-        with pytest.raises(CheckFailed, match=sentence):
-            exercise.check(wrong)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert_each_check_has_its_exercise(check, EXERCISES + MORE)

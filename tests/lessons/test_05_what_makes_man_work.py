@@ -1,14 +1,23 @@
 """Lesson 05: its checks fail on the stub and on classic wrong answers, and pass on the solution."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
-from exercises import Exercise, assert_check_is_right
+import torch
+from exercises import (
+    Exercise,
+    assert_each_check_has_its_exercise,
+    assert_fits_its_lesson,
+    assert_is_rejected,
+    assert_passes,
+    right_answers,
+    wrong_answers,
+)
+from test_05_decisions import EXERCISES as MORE
 
-from mankit.teach.checks import study
-
-NOTEBOOK = "05_what_makes_man_work"
+from mankit.teach.checks import study as check
 
 
 def count(modules, trained_only=True):
@@ -19,9 +28,25 @@ def tensors(net):
     return sum(1 for head in net.heads[:-1] for p in head.parameters() if p.requires_grad)
 
 
+def freezes(net):
+    return count(net.heads[:-1].requires_grad_(False), trained_only=False)
+
+
+def thrown_away(net):
+    return count(net.eval().heads[:-1])
+
+
+def by_loop(net):
+    total = torch.zeros((), dtype=torch.long)
+    for number, head in enumerate(net.heads):
+        if number < len(net.heads) - 1:
+            total += sum(p.nelement() for p in head.parameters() if p.requires_grad)
+    return total
+
+
 AUXILIARY = Exercise(
     "auxiliary_parameters",
-    study.auxiliary_parameters,
+    check.auxiliary_parameters,
     [
         (lambda net: count(net.heads), "you count the last head too"),
         (lambda net: count(net.heads[:-1], trained_only=False), "you count frozen parameters too"),
@@ -29,8 +54,11 @@ AUXILIARY = Exercise(
         (tensors, "you count tensors, not numbers"),
         (lambda net: max(1, count(net.heads[:-1])), "with K=1 there is no auxiliary head"),
         (lambda net: 7, "trainable auxiliary parameters you count 7"),
-        (lambda net: None, "should be a number, not NoneType"),
+        (lambda net: None, "returned None: is its `return` missing"),
+        (freezes, "switched requires_grad of net|frozen"),
+        (thrown_away, "changed|new tensors|mode"),
     ],
+    right=[by_loop],
 )
 
 
@@ -43,9 +71,25 @@ def pair(error):
     return lambda a, b: (difference(a, b).mean(), error(difference(a, b), np.asarray(a), np.asarray(b)))
 
 
+def sorts_in_place(a, b):
+    mean, error = by_statistics(a, b)
+    a.sort()
+    return mean, error
+
+
+def by_statistics(a, b):
+    d = [x - y for x, y in zip(a, b, strict=True)]
+    return statistics.mean(d), statistics.stdev(d) / len(d) ** 0.5
+
+
+def by_torch(a, b):
+    d = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    return torch.stack([d.mean(), d.std() / d.numel() ** 0.5])
+
+
 PAIRED = Exercise(
     "paired_difference",
-    study.paired_difference,
+    check.paired_difference,
     [
         (lambda a, b: (difference(b, a).mean(), 1.0), "the sign is the other way round"),
         (lambda a, b: (np.median(difference(a, b)), 1.0), "the mean difference should be"),
@@ -54,7 +98,10 @@ PAIRED = Exercise(
         (pair(lambda d, a, b: d.std() / math.sqrt(len(d))), "must be n - 1"),
         (pair(lambda d, a, b: d.std(ddof=1) / len(d)), r"the standard error is d.std\(\) / sqrt\(n\)"),
         (lambda a, b: difference(a, b).mean(), "return two numbers"),
+        (lambda a, b: sorts_in_place(a, b), "changed a itself"),
+        (lambda a, b: None, "returned None"),
     ],
+    right=[by_statistics, by_torch],
 )
 
 
@@ -78,9 +125,24 @@ def of_the_values(values, generator, level, resamples):
     return tuple(np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
 
 
+def medians(values, generator, level, resamples):
+    rows = generator.integers(len(values), size=(resamples, len(values)))
+    return tuple(np.quantile(np.median(values[rows], axis=1), [(1 - level) / 2, (1 + level) / 2]))
+
+
+def by_choice(values, generator, level=0.95, resamples=2000):
+    found = sorted(generator.choice(values, len(values)).mean() for _ in range(resamples))
+    return [np.quantile(found, (1 - level) / 2), np.quantile(found, 1 - (1 - level) / 2)]
+
+
+def by_percentiles(values, generator, level=0.95, resamples=2000):
+    found = generator.choice(values, size=(len(values), resamples), replace=True).mean(axis=0)
+    return np.percentile(found, [50 - 50 * level, 50 + 50 * level])
+
+
 BOOTSTRAP = Exercise(
     "bootstrap_interval",
-    study.bootstrap_interval,
+    check.bootstrap_interval,
     [
         (without_replacement, "draw WITH replacement"),
         (of_the_values, "take the MEAN of each resample"),
@@ -97,74 +159,33 @@ BOOTSTRAP = Exercise(
             "another generator gives the same interval",
         ),
         (lambda v, g, level, resamples: bootstrap(v, g, 0.95, resamples), "use `level`"),
+        (lambda v, g, level, resamples: bootstrap(v, g, level, resamples, size=len(v) - 1), "no more and no fewer"),
+        (lambda v, g, level, resamples: bootstrap(v, g, level, resamples, size=len(v) + 1), "no more and no fewer"),
+        (lambda v, g, level, resamples: bootstrap(v, g, level, 2000), "use `resamples`"),
+        (medians, "the median of each resample: take its MEAN"),
+        (lambda v, g, level, resamples: bootstrap(v.sort() or v, g, level, resamples), "changed values itself"),
     ],
+    right=[by_choice, by_percentiles],
 )
 
 
-def comparison(better, worse, equal):
-    """A function that tries these three in turn."""
-
-    def answer(low, high, margin):
-        for word, test in (("better", better), ("worse", worse), ("equal", equal)):
-            if test(low, high, margin):
-                return word
-        return "undecided"
-
-    return answer
+EXERCISES = [AUXILIARY, PAIRED, BOOTSTRAP]
 
 
-def above(low, high, margin):
-    return low > margin
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_the_check_fits_its_lesson(exercise, capsys):
+    assert_fits_its_lesson("05_what_makes_man_work", exercise, capsys)
 
 
-def below(low, high, margin):
-    return high < -margin
+@wrong_answers(EXERCISES)
+def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
+    assert_is_rejected(exercise, wrong, sentence)
 
 
-def within(low, high, margin):
-    return -margin < low and high < margin
+@right_answers(EXERCISES)
+def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
+    assert_passes(exercise, right, capsys)
 
 
-COMPARE = Exercise(
-    "compare",
-    study.compare,
-    [
-        (comparison(above, below, lambda low, high, margin: low < 0 < high), "we don't know"),
-        (comparison(lambda low, high, margin: low > 0, below, within), "too small to matter"),
-        (comparison(lambda low, high, margin: (low + high) / 2 > margin, below, within), "the WHOLE interval"),
-        (
-            comparison(lambda low, high, margin: min(abs(low), abs(high)) > margin and low * high > 0, below, within),
-            "don't take abs",
-        ),
-        (comparison(above, lambda low, high, margin: high < 0, within), r"\(-4.0, -0.5\) .* is 'undecided'"),
-        (comparison(above, below, lambda low, high, margin: not (low <= -margin or high >= margin)), "no interval"),
-        (lambda low, high, margin: low > margin, "return one of better"),
-    ],
-)
-
-
-def seeds(formula):
-    """An answer to seeds_needed from a formula of d, s and the sum of both z."""
-    return lambda d, s, z_level=1.96, z_power=0.84: formula(d, s, z_level + z_power)
-
-
-SEEDS = Exercise(
-    "seeds_needed",
-    study.seeds_needed,
-    [
-        (seeds(lambda d, s, z: max(2, math.ceil((1.96 * s / d) ** 2))), "z_power is missing"),
-        (seeds(lambda d, s, z: max(2, math.ceil(z * s / d))), "the square is missing"),
-        (seeds(lambda d, s, z: max(2, math.ceil((z * d / s) ** 2))), "the wrong way round"),
-        (seeds(lambda d, s, z: math.ceil((z * d / s) ** 2)), "the wrong way round"),
-        (seeds(lambda d, s, z: max(2, int((z * s / d) ** 2))), "round UP"),
-        (seeds(lambda d, s, z: (z * s / d) ** 2), "round UP"),
-        (seeds(lambda d, s, z: math.ceil((z * s / d) ** 2)), "2 seeds is the least"),
-        (seeds(lambda d, s, z: max(2, math.ceil(z * s / d * abs(z * s / d)))), "a loss of 2 points"),
-        (seeds(lambda d, s, z: math.ceil((z * s / d) ** 2) + 1), "it should be"),
-    ],
-)
-
-
-@pytest.mark.parametrize("exercise", [AUXILIARY, PAIRED, BOOTSTRAP, COMPARE, SEEDS], ids=lambda e: e.name)
-def test_check(exercise, capsys):
-    assert_check_is_right(NOTEBOOK, exercise, capsys)
+def test_there_is_a_check_for_each_exercise():
+    assert_each_check_has_its_exercise(check, EXERCISES + MORE)

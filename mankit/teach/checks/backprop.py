@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from .base import CheckFailed, ask, close, expect, expect_tensor, passed
+from .base import CheckFailed, ask, close, exercise, expect, expect_number, expect_tensor, passed
+from .watch import Watch
 
 
+@exercise
 def linear_backward(function: Callable) -> None:
     """Check (d_x, d_W, d_b) of z = x @ W.T + b against autograd, on a batch."""
     draw, sizes = torch.Generator().manual_seed(1), ((5, 3), (4, 3), (4,), (5, 4))
     x, W, b, d_z = (torch.randn(size, generator=draw, dtype=torch.float64) for size in sizes)
-    answer = ask(function, x.clone(), W.clone(), d_z.clone())
+    leaves = [t.clone().requires_grad_() for t in (x, W, b)]
+    right = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, d_z)
+    with Watch(x=x, W=W, d_z=d_z) as watch:
+        answer = ask(function, x, W, d_z)
+    watch.expect_untouched()
     three = isinstance(answer, tuple | list) and len(answer) == 3
     expect(three, "return three tensors: d_x, d_W, d_b, in this order.")
     if isinstance(answer[1], Tensor):
@@ -31,8 +36,6 @@ def linear_backward(function: Callable) -> None:
             answer[2].shape != (5, 4),
             "d_b still has a row for each example: b is added to every row, so its gradients add up over the batch.",
         )
-    leaves = [t.clone().requires_grad_() for t in (x, W, b)]
-    right = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, d_z)
     for name, value, true in zip(("d_x", "d_W", "d_b"), answer, right, strict=True):
         expect_tensor(value, tuple(true.shape), name)
         mean = close(value, true / len(x))
@@ -45,6 +48,7 @@ def linear_backward(function: Callable) -> None:
     passed("d_x, d_W and d_b are autograd's.")
 
 
+@exercise
 def relu_backward(function: Callable) -> None:
     """Check ReLU's backward pass from its output against autograd, with outputs of exactly 0."""
     draw = torch.Generator().manual_seed(2)
@@ -52,10 +56,11 @@ def relu_backward(function: Callable) -> None:
         a, d_h = (torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
         h = a.requires_grad_().relu()
         (right,) = torch.autograd.grad(h, a, d_h)
-        h, given = h.detach(), {"h": h.detach().clone(), "d_h": d_h.clone()}
-        d_a = expect_tensor(ask(function, *given.values()), shape, "the gradient of the input")
-        for name, before in (("h", h), ("d_h", d_h)):
-            expect(close(given[name], before), f"your function changed {name} itself: work on a new tensor.")
+        h = h.detach()
+        with Watch(h=h, d_h=d_h) as watch:
+            d_a = ask(function, h, d_h)
+        watch.expect_untouched()
+        expect_tensor(d_a, shape, "the gradient of the input")
         expect(
             not close(d_a, d_h),
             "every gradient came through: where the output is 0 the unit was off and "
@@ -68,10 +73,14 @@ def relu_backward(function: Callable) -> None:
     passed("your gradient is autograd's, and the output was enough.")
 
 
+@exercise
 def mlp_kept_bytes(function: Callable) -> None:
     """Check the bytes a chain of linear layers and ReLUs keeps against what autograd really saves."""
     for widths, batch in (([3, 5], 2), ([7, 11, 2], 4), ([6, 20, 9, 13, 3], 5)):
-        answer, right, one = ask(function, list(widths), batch), _saved_by_chain(widths, batch), 4 * batch
+        right, one = _saved_by_chain(widths, batch), 4 * batch
+        with Watch(widths=widths) as watch:
+            answer = ask(function, widths, batch)
+        watch.expect_untouched()
         _expect_bytes(
             answer,
             right,
@@ -90,14 +99,19 @@ def mlp_kept_bytes(function: Callable) -> None:
     passed("your count is what autograd keeps.")
 
 
+@exercise
 def checkpoint_peak(function: Callable) -> None:
     """Check the peak of a step with a checkpoint at every layer against a step played through."""
     cases = ([(8, 30)], [(8, 10), (8, 10)], [(8, 30), (4, 10), (2, 3)], [(5, 40), (9, 1), (9, 70), (3, 60)])
     for layers in cases:
         inputs, insides = zip(*layers, strict=True)
+        right = _played_through(layers)
+        with Watch(layers=layers) as watch:
+            answer = ask(function, layers)
+        watch.expect_untouched()
         _expect_bytes(
-            ask(function, list(layers)),
-            _played_through(layers),
+            answer,
+            right,
             f"layers {layers}",
             {
                 sum(inputs) + sum(insides): "that is plain back-propagation: only one inside is there at a time",
@@ -111,12 +125,13 @@ def checkpoint_peak(function: Callable) -> None:
     passed("your peak is that of a step played through.")
 
 
+@exercise
 def best_segments(function: Callable) -> None:
     """Check the best number of equal segments against trying them all."""
     for n, a, c in ((12, 9, 1), (16, 1, 1), (16, 1, 4), (12, 1, 1), (36, 1, 30), (7, 1, 1), (54, 2, 8)):
         peaks = {K: _played_through([(a, n // K * c)] * K) for K in range(1, n + 1) if n % K == 0}
-        K, best, where = ask(function, n, a, c), min(peaks, key=peaks.get), f"n={n}, a={a}, c={c}"
-        expect(isinstance(K, Real), f"return a number of segments, not {type(K).__name__}.")
+        best, where = min(peaks, key=peaks.get), f"n={n}, a={a}, c={c}"
+        K = expect_number(ask(function, n, a, c), "the number of segments")
         value = K not in peaks and K == peaks[best]
         expect(not value, f"{where}: {K:g} is the smallest peak: return the K that gives it.")
         expect(K in peaks, f"{where}: K={K:g} doesn't divide n, so the segments aren't equal.")
@@ -133,7 +148,7 @@ def best_segments(function: Callable) -> None:
 
 def _expect_bytes(answer: Any, right: int, where: str, wrong: Mapping[float, str], rule: str) -> None:
     """Raise CheckFailed unless the answer is right: with the known mistake that gives it, or the rule."""
-    expect(isinstance(answer, Real), f"return a number of bytes, not {type(answer).__name__}.")
+    answer = expect_number(answer, "the number of bytes")
     if answer != right:
         raise CheckFailed(f"{where}: you say {answer:g} bytes, it is {right}; {wrong.get(answer, rule)}.")
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
+import linecache
+import math
+import os
+import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .stub import is_stub, unanswered
+
+TWICE = "backward through the graph a second time"  # PyTorch's words
 
 
 class CheckFailed(Exception):
@@ -15,6 +28,27 @@ class CheckFailed(Exception):
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback."""
         return [f"Not yet: {self}"]
+
+
+class NotAnswered(Exception):
+    """The reader's function is still a stub, or calls one; the message is its name."""
+
+
+def exercise(check: Callable[[Callable], None]) -> Callable[[Callable], None]:
+    """A check that prints one line for an answer that isn't written yet, and lets the lesson go on."""
+
+    @functools.wraps(check)
+    def checked(function: Callable) -> None:
+        try:
+            if unanswered(function):
+                raise NotAnswered(getattr(function, "__name__", type(function).__name__))
+            check(function)
+        except NotAnswered as missing:
+            if os.environ.get("NBGRADER_EXECUTION"):  # it gives the points to a cell that shows no error
+                raise CheckFailed(f"`{missing}` isn't answered.") from None
+            print(f"Not answered yet: {missing}")
+
+    return checked
 
 
 def expect(condition: bool | Tensor, sentence: str) -> None:
@@ -29,15 +63,48 @@ def passed(sentence: str) -> None:
 
 
 def ask(function: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Call the reader's function. NotImplementedError goes through; any other error becomes one sentence."""
+    """What the reader's function returns; where that is nothing, one sentence says so."""
+    answer = run(function, *args, **kwargs)
+    expect(answer is not None, "your function returned None: is its `return` missing?")
+    return answer
+
+
+def run(function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Call the reader's function, whatever it returns. An error becomes one sentence and the reader's own last line."""
     if not callable(function):
         raise CheckFailed(f"give the function itself, not {type(function).__name__}: write its name without ().")
     try:
         return function(*args, **kwargs)
-    except (NotImplementedError, CheckFailed):
+    except CheckFailed:
         raise
     except Exception as error:
-        raise CheckFailed(f"your function stopped with {type(error).__name__}: {error}") from error
+        own = _own_frames(function, error)
+        if isinstance(error, NotImplementedError) and own and is_stub(own[-1][0].f_code):
+            raise NotAnswered(own[-1][0].f_code.co_name) from error
+        raise CheckFailed(_sentence(error) + _where(own)) from error
+
+
+def _sentence(error: Exception) -> str:
+    if TWICE in str(error):  # PyTorch's advice, retain_graph, would mislead here
+        return "backward went through the same graph twice: call backward once, on one loss."
+    return f"your function stopped with {type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _own_frames(function: Callable, error: Exception) -> list[tuple[FrameType, int]]:
+    """Where the error passed through the reader's own code, with line numbers: not the library's, nor PyTorch's."""
+    own = {"__main__", function.__module__ if inspect.isroutine(function) or inspect.isclass(function) else ""}
+    return [(f, line) for f, line in traceback.walk_tb(error.__traceback__) if f.f_globals.get("__name__") in own]
+
+
+def _where(own: list[tuple[FrameType, int]]) -> str:
+    if not own:
+        return ""
+    code, line = own[-1][0].f_code, own[-1][1]
+    return f"\n  in {code.co_name}, line {line}: {linecache.getline(code.co_filename, line).strip()}"
 
 
 def expect_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
@@ -47,7 +114,50 @@ def expect_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
     return value
 
 
+def expect_number(value: Any, what: str, finite: bool = True) -> float:
+    """The value, if it is one number: of Python, of NumPy, or a tensor of one element."""
+    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
+        value = value.item()
+    kind = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    expect(isinstance(value, int | float | np.number), f"{what} should be a number, not {kind}.")
+    expect(not finite or math.isfinite(value), f"{what} is {value}.")
+    return float(value)
+
+
+def gradients(value: Tensor, *inputs: Tensor, push: Tensor | None = None) -> list[Tensor | None]:
+    """The gradients of an answer, None where none arrives; what PyTorch says against it becomes one sentence."""
+    if not (inputs and value.requires_grad):
+        return [None] * len(inputs)
+    try:
+        return list(torch.autograd.grad(value, inputs, push, allow_unused=True, retain_graph=True))
+    except RuntimeError as error:
+        if TWICE in str(error):
+            raise CheckFailed("your function went backward already: return what is asked, no backward.") from error
+        cure = "change no tensor in place that the graph still needs (+=, mul_, ...)"
+        raise CheckFailed(f"PyTorch can't go backward through your answer: {cure}. {_first_line(error)}") from error
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers in float64, always the same, from a generator of their own."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def redrawn(module: nn.Module, seed: int) -> nn.Module:
+    """A copy of a module with large weights, so that what it does shows whatever the weights were."""
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for i, p in enumerate(twin.parameters()):
+            p.copy_(3 * normal(*p.shape, seed=10 * seed + i))
+    return twin
+
+
 def close(a: Tensor | float, b: Tensor | float, tolerance: float = 1e-5) -> bool:
     """Are two numbers or tensors of one shape equal to within a tolerance, relative and absolute?"""
     a, b = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
     return a.shape == b.shape and bool(torch.allclose(a, b, rtol=tolerance, atol=tolerance))
+
+
+def all_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> bool:
+    """Are two rows of tensors equal, one by one? None, where a gradient is missing, equals nothing."""
+    pairs = zip(ours, theirs, strict=True)
+    return all(a is not None and close(a.detach(), b.detach(), tolerance) for a, b in pairs)

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .base import ask, close, expect, passed
+from .base import ask, close, exercise, expect, expect_number, passed
+from .watch import Watch
 
 
+@exercise
 def auxiliary_parameters(function: Callable) -> None:
     """Check auxiliary_parameters(net) -> int: what training uses and testing throws away."""
     for hidden, blocks in ((3, 3), (5, 2)):
@@ -21,7 +23,9 @@ def auxiliary_parameters(function: Callable) -> None:
         right = sum(p.numel() for head in heads for p in head.parameters() if p.requires_grad)
         frozen = sum(p.numel() for head in heads for p in head.parameters()) - right
         classifier, body = (sum(p.numel() for p in part.parameters()) for part in (net.heads[-1], net.blocks))
-        n = _number(ask(function, net), "the count")
+        with Watch(net=net) as watch:
+            n = expect_number(ask(function, net), "the count")
+        watch.expect_untouched()
         expect(
             not close(n, right + classifier),
             "you count the last head too: heads[-1] is the network's own "
@@ -38,6 +42,7 @@ def auxiliary_parameters(function: Callable) -> None:
     passed("trainable, auxiliary, and nothing else.")
 
 
+@exercise
 def paired_difference(function: Callable) -> None:
     """Check paired_difference(a, b) -> (mean, standard error) of a - b over seeds."""
     g = torch.Generator().manual_seed(3)
@@ -46,7 +51,11 @@ def paired_difference(function: Callable) -> None:
         a = 60 + easy + torch.randn(n, generator=g, dtype=torch.float64)
         b = 55 + easy + torch.randn(n, generator=g, dtype=torch.float64)
         d, unpaired = a - b, math.sqrt((a.var() + b.var()) / n)
-        mean, error = _pair(ask(function, a.tolist(), b.tolist()), "(mean, standard error)")
+        lists = {"a": a.tolist(), "b": b.tolist()}
+        with Watch(**lists) as watch:
+            answer = ask(function, *lists.values())
+        mean, error = _pair(answer, "(mean, standard error)")
+        watch.expect_untouched()
         expect(not close(mean, -d.mean()), "the sign is the other way round: the difference is a - b.")
         expect(close(mean, d.mean()), f"the mean difference should be {d.mean():.4f}, yours is {mean:.4f}.")
         expect(
@@ -67,6 +76,7 @@ def paired_difference(function: Callable) -> None:
     passed("differences first, then their mean and its standard error.")
 
 
+@exercise
 def bootstrap_interval(function: Callable) -> None:
     """Check bootstrap_interval(values, generator, level, resamples) -> (low, high) of the mean."""
     values = np.random.default_rng(5).normal(4.0, 2.0, size=200)
@@ -78,24 +88,35 @@ def bootstrap_interval(function: Callable) -> None:
         abs(width / (2 * 1.645) - 1) > 0.07,
         "your 95 % interval holds only 90 %: leave out HALF of the rest on each side (2.5 % and 97.5 %).",
     )
+    expect(low < values.mean() < high, "the mean itself isn't inside your interval: give (low, high).")
+    middle = _interval(function, np.array([1.0, 1.0, 10.0]), 3, 0.2, 4000)  # means of three draws: 1, 4, 7 or 10
+    expect(not close(middle[1], 1.0), "this looks like the median of each resample: take its MEAN.")
+    narrow = np.ptp(_interval(function, values, 1, 0.5, 4000)) / (high - low)
+    expect(0.25 < narrow < 0.45, "level=0.5 should give an interval of about a third of that width: use `level`.")
+    whole = close(middle[0], 4.0) and close(middle[1], 4.0)
+    expect(whole, "a resample of n values has n draws, no more and no fewer: draw as many values as there are.")
+    one = _interval(function, values[:12], 1, 0.95, 1)
+    expect(close(*one), "with resamples=1 there is one mean, so low and high are equal: use `resamples`.")
     expect(
         abs(width / (2 * 1.96) - 1) < 0.08,
-        f"the interval is {width:.2f} standard errors wide, about 3.92 "
-        "was expected: draw as many values as there are in each resample.",
+        f"the interval is {width:.2f} standard errors wide, about 3.92 was expected.",
     )
-    expect(low < values.mean() < high, "the mean itself isn't inside your interval: give (low, high).")
-    first, second, other = (_interval(function, values[:12], seed, 0.95, 40) for seed in (1, 1, 2))
+    _expect_given_generator(function, values[:12])
+    passed("resamples with replacement, their means, and the middle part of these.")
+
+
+def _expect_given_generator(function: Callable, values: np.ndarray) -> None:
+    """Raise CheckFailed unless all randomness comes from the generator that was handed in."""
+    first, second, other = (_interval(function, values, seed, 0.95, 40) for seed in (1, 1, 2))
     expect(
         first == second,
         "the same generator state gives another interval: draw from the `generator` you "
         "were given, not from np.random.",
     )
     expect(first != other, "another generator gives the same interval: draw from the one you were given.")
-    narrow = np.ptp(_interval(function, values, 1, 0.5, 4000)) / (high - low)
-    expect(0.25 < narrow < 0.45, "level=0.5 should give an interval of about a third of that width: use `level`.")
-    passed("resamples with replacement, their means, and the middle part of these.")
 
 
+@exercise
 def compare(function: Callable) -> None:
     """Check compare(low, high, margin) -> 'better', 'worse', 'equal' or 'undecided'."""
     traps = {
@@ -125,11 +146,12 @@ def compare(function: Callable) -> None:
     passed("four answers, and 'equal' is one that has to be earned.")
 
 
+@exercise
 def seeds_needed(function: Callable) -> None:
     """Check seeds_needed(d, s, z_level, z_power) -> int, by the normal approximation."""
     for d, s in ((2.0, 6.0), (1.0, 4.0), (3.0, 4.0)):
         exact = ((1.96 + 0.84) * s / d) ** 2
-        n = _number(ask(function, d, s), "the number of seeds")
+        n = expect_number(ask(function, d, s), "the number of seeds")
         expect(
             not close(n, math.ceil((1.96 * s / d) ** 2)),
             "z_power is missing: with z_level alone you find the difference in half of all studies only; add the two.",
@@ -143,9 +165,11 @@ def seeds_needed(function: Callable) -> None:
             "seeds are whole, so round UP (math.ceil).",
         )
         expect(n == math.ceil(exact), f"for d={d:g}, s={s:g} it should be {math.ceil(exact)}, you say {n:g}.")
-    few, back = (_number(ask(function, d, s), "the number of seeds") for d, s in ((50.0, 1.0), (-2.0, 6.0)))
+    few, back = (expect_number(ask(function, d, s), "the number of seeds") for d, s in ((50.0, 1.0), (-2.0, 6.0)))
     expect(few == 2, f"d=50, s=1: 2 seeds is the least, since one has no spread; you say {few:g}.")
     expect(back == 71, f"a loss of 2 points (d=-2) needs as many seeds as a gain of 2, 71; you say {back:g}.")
+    other = expect_number(ask(function, 2.0, 6.0, 1.28, 0.52), "the number of seeds")
+    expect(other == 30, f"with z_level=1.28 and z_power=0.52 it is 30, you say {other:g}: use both arguments.")
     passed("half the difference, four times the seeds.")
 
 
@@ -156,27 +180,26 @@ def _small_net(hidden: int, blocks: int) -> nn.Module:
         return nn.Sequential(nn.Linear(hidden, 7), nn.Linear(hidden, 4).requires_grad_(False))
 
     net = nn.Module()
-    net.blocks = nn.ModuleList(nn.Conv2d(3, hidden, 1) for _ in range(blocks))
-    net.heads = nn.ModuleList([*(head() for _ in range(blocks - 1)), nn.Linear(hidden, 11)])
+    with torch.random.fork_rng(devices=[]):  # the reader's random numbers stay as they are
+        net.blocks = nn.ModuleList(nn.Conv2d(3, hidden, 1) for _ in range(blocks))
+        net.heads = nn.ModuleList([*(head() for _ in range(blocks - 1)), nn.Linear(hidden, 11)])
     return net
 
 
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    expect(isinstance(value, int | float | np.number), f"{what} should be a number, not {type(value).__name__}.")
-    expect(math.isfinite(value), f"{what} is {value}.")
-    return float(value)
-
-
 def _pair(value: Any, what: str) -> tuple[float, float]:
-    expect(isinstance(value, tuple | list | np.ndarray) and len(value) == 2, f"return two numbers, {what}.")
-    return _number(value[0], "the first number"), _number(value[1], "the second number")
+    expect(
+        isinstance(value, tuple | list | np.ndarray | torch.Tensor) and len(value) == 2, f"return two numbers, {what}."
+    )
+    return expect_number(value[0], "the first number"), expect_number(value[1], "the second number")
 
 
 def _interval(function: Callable, values: np.ndarray, seed: int, level: float, resamples: int) -> tuple[float, float]:
     generator = np.random.default_rng(seed)
-    return _pair(ask(function, values.copy(), generator, level=level, resamples=resamples), "(low, high)")
+    with Watch(values=values) as watch:
+        answer = ask(function, values, generator, level=level, resamples=resamples)
+    pair = _pair(answer, "(low, high)")
+    watch.expect_untouched()
+    return pair
 
 
 def _word(function: Callable, low: float, high: float, margin: float) -> str:

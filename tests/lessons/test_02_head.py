@@ -1,0 +1,111 @@
+"""Lesson 2's check of an auxiliary head."""
+
+import pytest
+from exercises import Exercise, assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
+from torch import nn
+
+from mankit.teach.checks import dgl as check
+
+
+def body(C, classes, *, conv=None, pool=None, last=()):
+    """The right head, with another convolution or pooling, or something behind it."""
+    conv = nn.Conv2d(C, C, 1) if conv is None else conv
+    pool = pool or [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(conv, nn.ReLU(), *pool, nn.Linear(C, classes), *last)
+
+
+class Sum(nn.Module):
+    def forward(self, h):
+        return h.sum((2, 3))
+
+
+class Mean(nn.Module):
+    def forward(self, h):
+        return h.mean(-1)
+
+
+class Written(nn.Module):
+    """The right head as a class, the convolution as a linear layer over the channels."""
+
+    def __init__(self, C, classes):
+        super().__init__()
+        self.mix, self.score = nn.Linear(C, C), nn.Linear(C, classes)
+
+    def forward(self, h):
+        return self.score(self.mix(h.movedim(1, -1)).relu().mean((1, 2)))
+
+
+def linear_head(C, classes):
+    return nn.Sequential(nn.Conv2d(C, C, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(C, classes))
+
+
+def pools_first(C, classes):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(C, C, 1), nn.ReLU(), nn.Flatten(), nn.Linear(C, classes))
+
+
+def flattens(C, classes):
+    return nn.Sequential(nn.Conv2d(C, C, 1), nn.ReLU(), nn.Flatten(), nn.Linear(C * 64, classes))
+
+
+class Detached(nn.Module):
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, h):
+        return self.head(h.detach())
+
+
+class Corner(nn.Module):
+    def forward(self, h):
+        return h[:, :, 0, 0]
+
+
+EXERCISES = [
+    Exercise(
+        "small_head",
+        check.small_head,
+        wrong=[
+            (flattens, "any height and width"),
+            (lambda C, classes: body(C, classes, last=[nn.Softmax(1)]), "leave the softmax out"),
+            (lambda C, classes: body(C, classes, last=[nn.LogSoftmax(1)]), "leave the softmax out"),
+            (linear_head, "put a ReLU behind"),
+            (pools_first, "only sees each channel's mean"),
+            (lambda C, classes: Detached(body(C, classes)), "the detach belongs at the block's INPUT"),
+            (lambda C, classes: body(C, classes, pool=[Corner()]), "some places of the feature map don't matter"),
+            (lambda C, classes: body(C, C), r"should have shape \(5, 4\)"),
+            (lambda C, classes: body, "return a module"),
+            (lambda C, classes: body(C, classes, last=[nn.ReLU()]), "no score is ever negative"),
+            (lambda C, classes: body(C, classes, last=[nn.Sigmoid()]), "between 0 and 1: leave the sigmoid out"),
+            (lambda C, classes: body(C, classes, last=[nn.Tanh()]), "between -1 and 1: leave the tanh out"),
+            (lambda C, classes: body(C, classes, conv=nn.Identity()), r"has 6 \* 6 weights, and there is no such"),
+            (lambda C, classes: body(C, classes, conv=nn.Conv2d(C, C, 1, groups=C)), r"has 6 \* 6 weights"),
+            (lambda C, classes: body(C, classes, conv=nn.Conv2d(C, C, 3, padding=1)), "1x1 convolution, not a 3x3"),
+            (lambda C, classes: body(C, classes, pool=[Sum()]), "take the mean over places, not the sum"),
+            (
+                lambda C, classes: body(C, classes, pool=[nn.AdaptiveMaxPool2d(1), nn.Flatten()]),
+                "the largest value of each channel",
+            ),
+            (
+                lambda C, classes: nn.Sequential(nn.Conv2d(C, 1, 1), *body(1, classes)[1:]),
+                r"keeps 6 channels has 6 \* 6 weights",
+            ),
+        ],
+        right=[Written, lambda C, classes: body(C, classes, pool=[nn.Flatten(2), Mean()])],
+    )
+]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_the_check_fits_its_lesson(exercise, capsys):
+    assert_fits_its_lesson("02_dgl", exercise, capsys)
+
+
+@wrong_answers(EXERCISES)
+def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
+    assert_is_rejected(exercise, wrong, sentence)
+
+
+@right_answers(EXERCISES)
+def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
+    assert_passes(exercise, right, capsys)
