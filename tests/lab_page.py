@@ -144,15 +144,21 @@ class LabPage:
         return ast.literal_eval(result["data"]["text/plain"])
 
     def plotted(self):
-        """The traces of the panel's figure as they stand in the page: visible, x, y or z of each."""
+        """What stands in the page: the traces of each of the panel's plots by its name, with the x, y or z of each."""
         return self.page.evaluate(
-            """() => { const plots = [...document.querySelectorAll('.js-plotly-plot')];
-                 const plot = plots.filter(p => p.data.length > 60)[0];  // the panel's
+            """() => {
                  const list = v => v === undefined ? null : Array.from(v, r => r?.length >= 0 && typeof r !== 'string'
                                                                             ? Array.from(r) : r);
-                 return plot.data.map(t => ({visible: t.visible !== false, x: list(t.x), y: list(t.y), z: list(t.z)}));
-               }"""
+                 const traces = plot => (plot.data ?? []).map(t => (
+                     {name: t.name, visible: t.visible !== false, x: list(t.x), y: list(t.y), z: list(t.z)}));
+                 const figures = [...document.querySelectorAll('.mankit-grid figure')];
+                 return Object.fromEntries(figures.map(f => [f.className, traces(f.querySelector('div'))])); }"""
         )
+
+    def wait_drawn(self, seconds=60):
+        """Until all of the panel's plots stand in the page."""
+        wait_for(lambda: self.page.locator(".mankit-grid .main-svg").count() >= 8, seconds, "the plots")
+        wait_for(lambda: self.page.locator(".mankit-plots p").count() == 0, seconds, "the end of loading")
 
     def button(self, name):
         return self.page.locator("button.jupyter-button").filter(has_text=re.compile(rf"^\s*{re.escape(name)}\s*$"))

@@ -1,6 +1,9 @@
 """The panel's controls and figure without a browser, and the panel where there is no page."""
 
 import functools
+import gzip
+import json
+import math
 import re
 import shlex
 import subprocess
@@ -9,15 +12,15 @@ import sys
 import nbformat
 import pandas as pd
 import papermill
-import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs
 from test_session import BP, DGL, MAN, last, until
 
 from mankit import lab
 from mankit.charts import bundle
 from mankit.lab import controls, figure
 from mankit.lab.controls import Controls, command, folded, parameters
-from mankit.lab.page import is_live
+from mankit.lab.page import Library, Plots, is_live
 from mankit.lab.panel import Panel
 from mankit.lab.still import Still
 from mankit.rules import RULES
@@ -93,70 +96,126 @@ def test_other_tools_leave_an_ordinary_figure_and_its_words(tmp_path, monkeypatc
 # --- the figure ---
 
 
-@pytest.mark.parametrize("kind", [go.Figure, figure.LiveFigure])
+def drawn(*arguments, **options):
+    """The plots of a picture by name, as a page gets them."""
+    picture = json.loads(json.dumps(figure.picture(figure.chart_of(*arguments, **options)), allow_nan=False))
+    return {plot["name"]: plot for plot in picture["plots"]}
+
+
+def ys(plot):
+    return [trace["y"] for trace in plot["data"] if "name" in trace]
+
+
 @each
-def test_the_figure_shows_the_numbers(kind, name):
-    history, fig = history_of(name), figure.empty_figure(kind)
-    figure.draw(fig, history)
+def test_the_picture_shows_the_numbers(name):
+    history = history_of(name)
+    plots = drawn(history)
     steps = [point.step for point in history.points]
-    for slots, what in ((figure.OWN, "own_head"), (figure.BESIDE, "bp_probe"), (figure.LOSS, "loss")):
+    for plot, what in (("own", "own_head"), ("beside", "bp_probe"), ("loss", "loss"), ("ema", "ema_distance")):
         curves = [curve for curve in history.curve(what) if any(v == v for v in curve)]
-        lines = [fig.data[i] for i in slots if fig.data[i].visible]
-        assert len(lines) == len(curves)
-        for line, curve in zip(lines, curves, strict=True):
-            assert list(line.x) == steps
-            drawn = [float("nan") if v is None else v for v in line.y]
-            assert drawn == pytest.approx(curve, rel=1e-4, nan_ok=True)
-    assert [list(row) for row in fig.data[figure.CKA].z] == [pytest.approx(row, rel=1e-4) for row in history.cka]
+        assert len(ys(plots[plot])) == len(curves)
+        assert all(trace["x"] == steps for trace in plots[plot]["data"] if "name" in trace)
+        for y, curve in zip(ys(plots[plot]), curves, strict=True):
+            assert [math.nan if v is None else v for v in y] == pytest.approx(curve, rel=1e-4, nan_ok=True)
+    assert plots["cka"]["data"][0]["z"] == [pytest.approx(row, rel=1e-4) for row in history.cka]
     # by block, both runs are measured in the same way
-    assert list(fig.data[figure.THIS].y) == pytest.approx(history.points[-1].probe, rel=1e-4)
-    assert list(fig.data[figure.OTHER].y) == pytest.approx(history.points[-1].bp_probe, rel=1e-4)
+    this, other = (trace["y"] for trace in plots["by_block"]["data"])
+    assert this == pytest.approx(history.points[-1].probe, rel=1e-4)
+    assert other == pytest.approx(history.points[-1].bp_probe, rel=1e-4)
     of_bp = history.memory["BP"] + history.memory["BP, checkpointed"]
-    assert list(fig.data[figure.MEMORY].y)[-2:] == pytest.approx(of_bp, rel=1e-4)
+    assert plots["memory"]["data"][0]["y"][-2:] == pytest.approx(of_bp, rel=1e-4)
 
 
-def test_drawing_again_changes_numbers_only():
-    fig = figure.empty_figure(figure.LiveFigure)
-    uids = [trace.uid for trace in fig.data]
-    figure.draw(fig, history_of("man"))
-    figure.draw(fig, history_of("man of nine"), kept=history_of("dgl"), by_probe=True)
-    assert [trace.uid for trace in fig.data] == uids
-    figure.draw(fig, history_of("dgl"))
-    assert [sum(fig.data[i].visible for i in slots) for slots in (figure.OWN, figure.EMA)] == [3, 0]
-    figure.clear(fig)
-    assert not any(len(fig.data[i].y) for slots in (figure.OWN, figure.LOSS) for i in slots)
+def test_a_picture_without_a_run_has_all_plots_and_no_number():
+    picture = figure.picture(figure.chart_of(None))
+    assert [plot["name"] for plot in picture["plots"]] == list(figure.ON_PAGE) and set(figure.NAMES) == set(
+        figure.ON_PAGE
+    )
+    assert picture["words"] == "Nothing trained yet." and picture["legend"] == []
+    assert not any(ys(plot) for plot in picture["plots"])
 
 
-@pytest.mark.parametrize("kind", [go.Figure, figure.LiveFigure])
-def test_the_legend_names_blocks_and_nothing_else(kind):
-    fig = figure.empty_figure(kind)
-    figure.draw(fig, history_of("man"), kept=history_of("dgl"))
-    shown = [trace for trace in fig.data if trace.visible and trace.showlegend]
-    assert [trace.name for trace in shown] == ["1", "2", "3"]
+def test_what_answers_the_decay_comes_first():
+    assert figure.ON_PAGE[:3] == ("by_block", "ema", "cka")
+
+
+def test_the_legend_names_blocks_and_nothing_else():
+    picture = figure.picture(figure.chart_of(history_of("man"), history_of("dgl")))
+    assert [entry["name"] for entry in picture["legend"]] == ["1", "2", "3"]
+    assert {entry["symbol"] for entry in picture["legend"]} == {"\u25cf", "\u25a0", "\u25c6"}
+    assert not any(plot["layout"]["showlegend"] for plot in picture["plots"])
+
+
+def test_axes_name_every_block_and_the_distance_begins_at_0():
+    plots = drawn(history_of("man of nine"))
+    for name in ("by_block", "cka", "cka_bp"):
+        assert plots[name]["layout"]["xaxis"]["tickvals"] == list(range(1, 10))
+    assert plots["memory"]["layout"]["xaxis"]["dtick"] == 1
+    assert plots["ema"]["layout"]["yaxis"]["rangemode"] == "tozero"
+
+
+def test_zoom_stays_within_a_run():
+    """plotly keeps what a reader has zoomed into while uirevision, and the range that it is given, stay the same."""
+    half = history_of("man").copy()
+    half.points, half.step = half.points[:9], 9
+    before, after, other = (
+        figure.picture(figure.chart_of(history), run=run)
+        for history, run in ((half, 1), (history_of("man"), 1), (half, 2))
+    )
+    for a, b, c in zip(*(picture["plots"] for picture in (before, after, other)), strict=True):
+        assert a["layout"]["uirevision"] == b["layout"]["uirevision"] != c["layout"]["uirevision"]
+        for axis in ("xaxis", "yaxis"):
+            assert a["layout"][axis].get("range") == b["layout"][axis].get("range")
 
 
 def test_a_kept_run_stands_beside():
-    kept, history, fig = history_of("dgl"), history_of("man of nine"), figure.empty_figure()
-    figure.draw(fig, history, kept)
-    assert list(fig.data[figure.BESIDE[0]].y) == pytest.approx(kept.curve("own_head")[0], rel=1e-4)
-    assert list(fig.data[figure.OTHER].y) == pytest.approx(kept.points[-1].own_head, rel=1e-4)
-    assert list(fig.data[figure.THIS].y) == pytest.approx(history.points[-1].own_head, rel=1e-4)
-    assert "DGL, K=3" in fig.layout.annotations[1].text and "DGL, K=3" in fig.layout.meta["alt"]
+    kept, history = history_of("dgl"), history_of("man of nine")
+    plots = drawn(history, kept)
+    assert ys(plots["beside"])[0] == pytest.approx(kept.curve("own_head")[0], rel=1e-4)
+    this, other = (trace["y"] for trace in plots["by_block"]["data"])
+    assert this == pytest.approx(history.points[-1].own_head, rel=1e-4)
+    assert other == pytest.approx(kept.points[-1].own_head, rel=1e-4)
+    assert "DGL, K=3" in plots["beside"]["title"] and "DGL, K=3" in figure.summary(history, kept)
 
 
-def test_a_reloaded_page_gets_the_figure_as_it_is():
-    fig = figure.empty_figure(figure.LiveFigure)
-    history = history_of("dgl")
-    figure.draw(fig, history)
-    state = fig.get_state()
-    assert state["_widget_data"][0]["y"] == pytest.approx(history.curve("own_head")[0], rel=1e-4)
-    assert "DGL, K=3" in state["_widget_layout"]["annotations"][0]["text"]
-    assert set(fig.get_state("_widget_data")) == {"_widget_data"}
-    # what a page answers after it has drawn: plotly's own widget would take x and y out of the figure
-    y = list(fig.data[0].y)
-    answer = {"uid": fig.data[0].uid, "x": [0, 1], "y": [5, 5], "name": "1"}
-    fig._js2py_traceDeltas = {"trace_deltas": [answer], "trace_edit_id": fig._last_trace_edit_id}
-    assert list(fig.data[0].y) == y and fig.get_state()["_widget_data"][0]["y"] == y
+def test_a_kept_run_of_other_steps_or_with_a_changed_decay_is_said_to_be_so():
+    kept, history = history_of("man").copy(), history_of("man of nine")
+    assert figure.caution(history, kept) == "" and "step" not in drawn(history, kept)["beside"]["title"]
+    kept.step, kept.changes = 12, [(5, 0.5)]
+    words = "The kept run is at step 12, this one at 24. The kept run's decay was changed to 0.5 at step 5."
+    assert figure.caution(history, kept) == words and words in figure.summary(history, kept)
+    title = drawn(history, kept)["beside"]["title"]
+    assert "step 12" in title and "(changed)" in title and "(changed)" not in drawn(history, kept)["own"]["title"]
+
+
+# --- what the page gets and says ---
+
+
+def test_a_page_gets_the_newest_picture_whenever_it_asks():
+    plots = Plots(figure.picture(figure.chart_of(None)))
+    plots.show(figure.picture(figure.chart_of(history_of("dgl"))))
+    state = plots._record.get_state()
+    assert state["picture"]["number"] == plots.sent == 1 and "DGL, K=3" in state["picture"]["words"]
+    assert plots.record == plots._record.model_id
+
+
+def test_a_page_says_what_it_has_drawn():
+    plots = Plots(figure.picture(figure.chart_of(None)))
+    plots.show(plots.picture)
+    plots.show(plots.picture)
+    plots._record._handle_custom_msg({"drawn": 2}, [])
+    plots._record._handle_custom_msg({"drawn": 1}, [])  # a slower one
+    assert plots.drawn == plots.sent == 2
+
+
+def test_the_packed_library_is_plotlys_and_sent_once():
+    plots, other = (Plots({}) for _ in range(2))
+    assert plots.library == other.library
+    library = Library.shared()
+    assert plots.library == library.model_id
+    assert gzip.decompress(library.packed).decode() == get_plotlyjs()
+    library.close()  # by ipywidgets.Widget.close_all()
+    assert Plots({}).library != plots.library
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -166,8 +225,8 @@ def test_the_ordinary_figure_can_be_kept_in_a_notebook(name):
 
 
 def test_no_two_blocks_look_the_same():
-    looks = [(t.line.dash, t.marker.symbol) for t in figure.empty_figure().data[: figure.MOST]]
-    assert len(set(looks)) == figure.MOST
+    looks = [(line.look.dash, line.look.symbol) for line in figure._lines([1], [[1]] * 16)]
+    assert len(set(looks)) == 16
     assert len({figure.block_color(k, 16) for k in range(16)}) == 16
 
 
@@ -182,7 +241,7 @@ def test_the_summary_says_what_the_plots_show():
         "CKA to the same block",
         "EMA's distance",
         "checkpointed",
-        "to 0.5 at step 3",
+        "This run's decay was changed to 0.5 at step 3",
     ):
         assert part in words
     own = re.search(r"own head, block 1 to 3: ([^%]*) %", words)[1].split(", ")
@@ -247,7 +306,7 @@ def test_photographs_are_made_small():
 def test_every_control_and_button_has_a_label_and_says_more(panel):
     widgets = [*panel.controls.all(), panel.start, panel.step, panel.stop, panel.reset, panel.keep]
     assert all(widget.description and widget.tooltip for widget in widgets)
-    assert panel.probe.description and len(panel.probe.tooltips) == len(panel.probe.options)
+    assert panel.probe.description and panel.probe.tooltip
 
 
 def test_a_pair_of_weights_is_refused_in_words():
@@ -294,7 +353,8 @@ def test_start_goes_to_pause_and_on(panel):
     until(lambda: "kept: MAN, K=3" in panel.summary.value)
     assert panel.session.recipe.K == 2
     panel.reset.click()
-    assert panel.session.state == "ready" and panel.kept is None and not len(panel.figure.data[0].y)
+    assert panel.session.state == "ready" and panel.kept is None
+    assert not any(ys(plot) for plot in panel.figure.picture["plots"])
 
 
 def test_only_the_decay_may_change_without_a_word(panel):
@@ -313,10 +373,16 @@ def test_a_new_panel_stops_the_old_run(panel):
 
 
 def test_a_page_that_closes_the_panel_stops_the_run(panel):
-    panel.copy.views = 1
+    def views(page, count):
+        panel.figure._record._handle_custom_msg({"page": page, "views": count}, [])
+
+    views("tab", 1)
+    views("other tab", 1)
     panel.start.click()
     until(lambda: panel.session.history is not None)
-    panel.copy.views = 0
+    views("tab", 0)
+    assert panel.session._stop_asked is None
+    views("other tab", 0)
     panel.session.join(5)
     assert panel.session.state == "stopped"
 
@@ -327,7 +393,7 @@ def test_the_command_makes_the_same_run(tmp_path):
     panel.start.click()
     panel.session.join(120)
     words = shlex.split(panel.command)
-    assert words[:2] == ["mankit", "train"] and panel.copy.text == panel.command
+    assert words[:2] == ["mankit", "train"] and panel.code.value.splitlines()[0] == panel.command
     out = [sys.executable, "-m", "mankit", *words[1:], "--out", str(tmp_path / "run")]
     subprocess.run(out, check=True, capture_output=True, timeout=120)
     told = pd.read_csv(tmp_path / "run" / "blocks.csv")

@@ -33,7 +33,7 @@ DECAYS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 SMALL = {"train_size": 4000, "size": 16}  # of photographs, so that a run takes a minute on a laptop
 PHOTOGRAPHS = ("cifar10", "svhn", "stl10")
 MAIN = ("rule", "K", "data", "network", "epochs", "lr", "seed")
-WIDTH, LABEL = "330px", {"description_width": "120px"}
+LABEL = "92px"  # room for a control's name
 
 
 @functools.lru_cache
@@ -48,10 +48,10 @@ class Controls:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         rules = {name: entry_of(name).label for name in RULES} | {recipe.rule: entry_of(recipe.rule).label}
-        self.rule = _choice(
+        self.rule = choice(
             "Rule", {label: rule for rule, label in rules.items()}, recipe.rule, "How blocks are trained"
         )
-        self.K = _make(
+        self.K = labelled(
             w.IntSlider,
             "Blocks K",
             "How many gradient-isolated blocks (1: plain BP)",
@@ -61,13 +61,11 @@ class Controls:
             continuous_update=False,  # a picture is drawn for each
         )
         names = dict.fromkeys([name for name in DATASETS if name != "folder"] + [recipe.data])
-        self.data = _choice(
-            "Data", names, recipe.data, "glyphs and digits need no download; photographs are made small"
-        )
+        self.data = choice("Data", names, recipe.data, "glyphs and digits need no download; photographs are made small")
         networks = dict.fromkeys([*NETWORKS, recipe.network])
-        self.network = _choice("Network", networks, recipe.network, "lab: 9 layers, lab16: 16; ResNets want a GPU")
-        self.epochs = _make(w.BoundedIntText, "Epochs", "Passes over the data", value=recipe.epochs, min=1, max=400)
-        self.lr = _make(
+        self.network = choice("Network", networks, recipe.network, "lab: 9 layers, lab16: 16; ResNets want a GPU")
+        self.epochs = labelled(w.BoundedIntText, "Epochs", "Passes over the data", value=recipe.epochs, min=1, max=400)
+        self.lr = labelled(
             w.FloatLogSlider,
             "Learning rate",
             "The highest; it warms up and falls again",
@@ -78,12 +76,13 @@ class Controls:
             step=0.05,
             readout_format=".3f",
         )
-        self.seed = _make(w.BoundedIntText, "Seed", "Of weights, data and order", value=recipe.seed, min=0, max=9999)
+        self.seed = labelled(w.BoundedIntText, "Seed", "Of weights, data and order", value=recipe.seed, min=0, max=9999)
         self.main = {name: self.__dict__[name] for name in MAIN}
         self.options = option_widgets(rules, recipe.options)
         self.picture = w.HTML()
-        columns = [w.VBox(list(group.values())) for group in (self.main, self.options)]
-        self.box = w.HBox(columns + [self.picture], layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
+        rule, K, *rest = self.main.values()
+        grid = w.Layout(grid_template_columns="repeat(auto-fill, minmax(220px, 1fr))", grid_gap="0 8px")
+        self.box = w.GridBox([rule, K, *self.options.values(), *rest], layout=grid)
         self.on_change(self._fit)
         self._fit()
 
@@ -146,23 +145,25 @@ def _option(name: str, kind: object, value: object, words: str, bases: list[str]
     title = name.replace("_", " ")
     between = next((mark for mark in get_args(kind)[1:] if isinstance(mark, Between)), None)
     if name == "base":
-        return _choice(title, {entry_of(base).label: base for base in bases}, value, words)
+        return choice(title, {entry_of(base).label: base for base in bases}, value, words)
     if get_origin(kind) is Literal:
-        return _choice(title, dict.fromkeys(get_args(kind)), value, words)
+        return choice(title, dict.fromkeys(get_args(kind)), value, words)
     if kind is bool:
-        return _make(w.Checkbox, title, words, value=value)
+        return labelled(w.Checkbox, title, words, value=value)
     if between == (0, 1):
         names = {0.0: "0 (copy)", 1.0: "1 (frozen)"}
         options = [(names.get(d, f"{d:g}"), d) for d in sorted({*DECAYS, float(value)})]
-        return _make(w.SelectionSlider, title, words + " May be moved while it trains.", options=options, value=value)
+        return labelled(
+            w.SelectionSlider, title, words + " May be moved while it trains.", options=options, value=value
+        )
     if kind is float or float in get_args(kind):
         if not isinstance(value, int | float):
             raise ValueError(f"{name}={value}: the panel has one weight for all blocks; give a number")
         low, high = between or (min(0.0, value), max(5.0, value))
-        return _make(w.FloatSlider, title, words, value=value, min=low, max=high, step=(high - low) / 20)
+        return labelled(w.FloatSlider, title, words, value=value, min=low, max=high, step=(high - low) / 20)
     if kind is int:
-        return _make(w.BoundedIntText, title, words, value=value, min=min(0, value), max=10**6)
-    return _make(w.Text, title, words, value=str(value), continuous_update=False)
+        return labelled(w.BoundedIntText, title, words, value=value, min=min(0, value), max=10**6)
+    return labelled(w.Text, title, words, value=str(value), continuous_update=False)
 
 
 def _default(parameter: inspect.Parameter) -> object:
@@ -219,13 +220,13 @@ def folded(error: str) -> str:
     )
 
 
-def _make(kind: type[w.Widget], name: str, words: str, **values: object) -> w.Widget:
+def labelled(kind: type[w.Widget], name: str, words: str, **values: object) -> w.Widget:
     """A labelled control, with a layout of its own, since some are hidden at times."""
-    look = {"layout": w.Layout(width=WIDTH), "style": LABEL}
+    look = {"layout": w.Layout(width="auto"), "style": {"description_width": LABEL}}
     return kind(**values, description=name, tooltip=words, **look)
 
 
-def _choice(name: str, options: dict[str, object], value: object, words: str) -> w.Dropdown:
+def choice(name: str, options: dict[str, object], value: object, words: str) -> w.Dropdown:
     """A list of names, each for itself or for what the dict says."""
     pairs = [(label, label if chosen is None else chosen) for label, chosen in options.items()]
-    return _make(w.Dropdown, name, words, options=pairs, value=value)
+    return labelled(w.Dropdown, name, words, options=pairs, value=value)

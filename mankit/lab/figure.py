@@ -1,26 +1,24 @@
 """What the live panel shows: one chart of eight plots, and its summary in words.
 
-All lines are there at once, for the largest K, and only their numbers change: a figure that is on a page can be
-updated so without losing or doubling anything (traces that are added later are lost when the page is reloaded).
+On a page each plot is a small figure of its own, so that they stack where the page is narrow: `picture` makes the JSON.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from copy import deepcopy
-from typing import Literal, get_origin
+from dataclasses import replace
+from typing import Any, Literal, get_origin
 
-import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from ..charts import LOOKS, Axis, Bars, Chart, Heat, Line, Look, Plot, Stroke, figure
+from ..charts import LOOKS, Axis, Bars, Chart, Heat, Line, Look, Plot, Stroke
 from ..charts.plotly_pen import spec
 from ..charts.plots import ticks
 from ..charts.words import say
 from ..rules import entry_of, options_of
 from .watch import History
 
-MOST = 16  # blocks that can be drawn
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
 TITLES = (
@@ -33,27 +31,10 @@ TITLES = (
     "Memory for the backward pass",
     "Distance of the EMA to its layer",
 )
-# where the traces of each plot stand in the figure: a line for each block, or a few
-OWN, BESIDE, LOSS = (range(i * MOST, (i + 1) * MOST) for i in range(3))
-THIS, OTHER, CKA, CKA_BP, MEMORY = range(3 * MOST, 3 * MOST + 5)
-EMA = range(MEMORY + 1, MEMORY + 1 + MOST)
+NAMES = ("own", "beside", "loss", "by_block", "cka", "cka_bp", "memory", "ema")  # of the plots, in this order
+ON_PAGE = ("by_block", "ema", "cka", "cka_bp", "own", "beside", "loss", "memory")  # first what answers the decay
+SYMBOLS = dict(zip(MARKERS, "\u25cf\u25a0\u25c6\u25b2\u2716\u2605", strict=True))
 Curves = Sequence[Sequence[float]]
-
-
-class LiveFigure(go.FigureWidget):
-    """A FigureWidget that a reloaded page gets as it is now (plotly's own comes back as it was at first)."""
-
-    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict:
-        """The widget's state; what a page asks for as a whole (key None) is made anew from the figure."""
-        if key is None and "_layout_obj" in self.__dict__:  # not yet there while the widget is being made
-            self._widget_data = deepcopy(self._data)
-            self._widget_layout = deepcopy(self._layout_obj._props)
-        return super().get_state(key, drop_defaults)
-
-    @staticmethod
-    def _remove_overlapping_props(input_data: object, delta_data: object, prop_path: tuple = ()) -> list:
-        """Keep all numbers here: plotly's own takes out what a page says it has, and a reloaded page lacks it."""
-        return []
 
 
 def chart_of(history: History | None, kept: History | None = None, by_probe: bool = False) -> Chart:
@@ -101,15 +82,12 @@ def _bars(memory: dict[str, list[float]] | None) -> Bars:
 
 
 def _lines(x: Sequence[int], curves: Curves, ending: str = "") -> list[Line]:
-    """MOST lines, one for each block: those without any number aren't shown. No two have the same marker and dash."""
+    """A line for each block that has a number at all. No two have the same marker and dash."""
     lines = []
-    for k in range(MOST):
-        y = curves[k] if k < len(curves) else []
-        there = any(value == value for value in y)  # a nan isn't
-        color = block_color(k, len(curves)) if there else "black"
-        look = Look(color, DASHES[k // len(MARKERS) % len(DASHES)], MARKERS[k % len(MARKERS)])
-        xy = (x, y) if there else ([], [])
-        lines.append(Line(*xy, str(k + 1), look, width=2, size=6, hover=("step", ending), shown=there))
+    for k, y in enumerate(curves):
+        look = Look(block_color(k, len(curves)), DASHES[k // len(MARKERS) % len(DASHES)], MARKERS[k % len(MARKERS)])
+        if any(value == value for value in y):  # a nan isn't
+            lines.append(Line(x, y, str(k + 1), look, width=2, size=6, hover=("step", ending)))
     return lines
 
 
@@ -124,25 +102,11 @@ def _heat(matrix: Curves, columns: str, scale: str) -> tuple[list[Heat], Axis, A
     return [heat], Axis(columns, ticks=places), Axis("block", ticks=places)
 
 
+@functools.lru_cache
 def block_color(k: int, K: int) -> str:
     """Dark violet for the first block to light green for the last."""
     rgb = sample_colorscale("Viridis", [0.85 * k / max(1, K - 1)], colortype="tuple")[0]
     return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
-
-
-def empty_figure(kind: type[go.Figure] = go.Figure) -> go.Figure:
-    """The eight plots without numbers, as a go.Figure or a LiveFigure."""
-    return figure(chart_of(None), kind)
-
-
-def draw(fig: go.Figure, history: History, kept: History | None = None, by_probe: bool = False) -> None:
-    """Put a run's numbers into the figure, and beside it those of a kept run, or of its BP network."""
-    _put(fig, chart_of(history, kept, by_probe))
-
-
-def clear(fig: go.Figure) -> None:
-    """Take all numbers out of the figure."""
-    _put(fig, chart_of(None))
 
 
 def ordinary(history: History) -> Chart:
@@ -150,28 +114,49 @@ def ordinary(history: History) -> Chart:
     return chart_of(history).but(width=860)
 
 
-def _put(fig: go.Figure, chart: Chart) -> None:
-    """Change a figure into that of another chart, number by number, so that a page gets only what is new."""
-    new = spec(chart, hidden=True)
-    layout = new["layout"]
-    axes = {name: part for name, part in layout.items() if "axis" in name}
-    ranges = [list(axis.get("range", ())) for axis in axes.values()]
-    other_run = [list(values) for values in (fig.layout.meta or {}).get("ranges", ())] != ranges
-    with fig.batch_update():
-        for trace, values in zip(fig.data, new["data"], strict=True):
-            usual = {"visible": True} | ({"showlegend": True} if trace.type == "scatter" else {})
-            trace.update(usual | values)
-        for note, values in zip(fig.layout.annotations, layout["annotations"], strict=True):
-            note.text = values["text"]
-        for name, axis in axes.items():  # the ranges once for each run, so that a reader's zoom stays
-            fig.layout[name].update({key: part for key, part in axis.items() if key != "range" or other_run})
-        fig.layout.shapes = layout.get("shapes", [])
-        fig.layout.meta = dict(alt=chart.words, ranges=ranges)
+def picture(chart: Chart, run: int = 0) -> dict[str, Any]:
+    """The chart as JSON for a page: words, legend, and each plot as plotly's data and layout.
+
+    run: what a reader has zoomed into stays as it is until this number changes.
+    """
+    plots = dict(zip(NAMES, chart.plots, strict=True))
+    known = {line.name: line.look for line in chart.lines()}
+    legend = [dict(name=name, color=look.color, symbol=SYMBOLS[look.symbol]) for name, look in known.items()]
+    return dict(words=chart.words, legend=legend, plots=[_small(name, plots[name], run) for name in ON_PAGE])
 
 
-def title_beside(kept: History | None) -> str:
-    """What stands beside this run."""
-    return f"kept: {name_of(kept)}" if kept else "BP, same seed"
+def _small(name: str, plot: Plot, run: int) -> dict[str, Any]:
+    """One plot as a figure of its own; its title is the page's."""
+    drawn = spec(Chart([replace(plot, title="")], plot.title, margin=(46, 8, 4, 36), font=11))
+    layout, title = drawn["layout"] | dict(showlegend=False, uirevision=run), plot.title
+    if name == "ema":
+        layout["yaxis"]["rangemode"] = "tozero"
+    if plot.of(Bars):
+        layout["xaxis"]["dtick"] = 1  # each has its name
+    names = [name for bars in plot.of(Bars) for name in bars.names]
+    for axis, places in ((layout["xaxis"], plot.x.ticks or names), (layout["yaxis"], plot.y.ticks or ())):
+        if len(places) > 11:
+            axis.update(tickangle=0, tickfont=dict(size=8))  # small, but all of them
+    if plot.of(Heat):
+        drawn["data"][0]["showscale"], title = False, f"{title}: blue 0, yellow 1"
+    return dict(name=name, title=title, data=drawn["data"], layout=layout)
+
+
+def title_beside(history: History, kept: History | None) -> str:
+    """What stands beside this run, and how far it came if that is another step."""
+    far = f", step {kept.step}" if kept and kept.step != history.step else ""
+    return f"kept: {name_of(kept)}{far}" if kept else "BP, same seed"
+
+
+def caution(history: History, kept: History | None) -> str:
+    """What to bear in mind: a decay that was changed, and other steps where a run is compared with a kept one."""
+    parts = []
+    if kept and kept.step != history.step:
+        parts.append(f"The kept run is at step {kept.step}, this one at {history.step}.")
+    for name, run in (("This", history), ("The kept", kept)):
+        changes = [f"to {decay:g} at step {step}" for step, decay in (run.changes if run else [])]
+        parts += [f"{name} run's decay was changed {', '.join(changes)}."] if changes else []
+    return " ".join(parts)
 
 
 def name_of(history: History) -> str:
@@ -182,13 +167,13 @@ def name_of(history: History) -> str:
     chosen = [recipe.options.get(name, known[name].default) for name in choices]
     others = [str(value) for name, value in zip(choices, chosen, strict=True) if value != known[name].default]
     control = f" ({', '.join(others)})" if others else ""
-    decay = "" if history.decay is None else f", decay {history.decay:g}"
+    decay = "" if history.decay is None else f", decay {history.decay:g}{' (changed)' * bool(history.changes)}"
     return f"{entry_of(recipe.rule).label}{control}, K={recipe.K}{decay}, seed {recipe.seed}"
 
 
 def _titles(history: History, kept: History | None, by_probe: bool) -> list[str]:
     what = "linear probe" if by_probe else "own head"
-    beside = f"{title_beside(kept)}\naccuracy by {what if kept else 'linear probe'}"
+    beside = f"{title_beside(history, kept)}\naccuracy by {what if kept else 'linear probe'}"
     missing = "" if history.cka_to_bp else " (no BP beside it)"
     has_ema = "" if history.decay is not None else " (no EMA here)"
     mine = f"{name_of(history)}\naccuracy by {what}"
@@ -208,7 +193,7 @@ def summary(history: History, kept: History | None = None, by_probe: bool = Fals
     ]
     other = kept.curve("probe" if by_probe else "own_head") if kept else history.curve("bp_probe")
     if other:
-        parts.append(f"{title_beside(kept)}: {', '.join(say(curve[-1]) for curve in other)} %.")
+        parts.append(f"{title_beside(history, kept)}: {', '.join(say(curve[-1]) for curve in other)} %.")
     if history.cka_to_bp:
         same = [row[k] for k, row in enumerate(history.cka_to_bp)]
         parts.append(f"CKA to the same block of BP: {', '.join(f'{value:.2f}' for value in same)}.")
@@ -217,5 +202,4 @@ def summary(history: History, kept: History | None = None, by_probe: bool = Fals
         parts.append(f"EMA's distance to its layer: {', '.join(say(value) for value in distances[:-1])}.")
     largest, (bp,), (checkpointed,) = max(history.memory["blocks"]), *list(history.memory.values())[1:]
     parts.append(f"Memory: largest block {largest:.1f} MiB, BP {bp:.1f}, BP checkpointed {checkpointed:.1f}.")
-    changes = [f"to {decay:g} at step {step}" for step, decay in history.changes]
-    return " ".join(parts + ([f"Decay changed {', '.join(changes)}."] if changes else []))
+    return " ".join([*parts, caution(history, kept)]).strip()

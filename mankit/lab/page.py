@@ -1,52 +1,83 @@
-"""What the panel knows of the page that it is on."""
+"""What the panel shows on a page, and what it knows of the pages that it is on."""
 
 from __future__ import annotations
 
+import gzip
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import anywidget
+import ipywidgets as w
 import traitlets
+from plotly.offline import get_plotlyjs
+
+
+class Record(w.Widget):
+    """What a page draws, and where it answers. One of ipywidgets' own models: those of anywidget take no message
+    any more on a page that was too busy to load their module within two seconds.
+    """
+
+    picture = traitlets.Dict().tag(sync=True)  # of figure.picture, and its number
+
+
+class Library(w.Widget):
+    """plotly.js of the installed plotly, packed: one for all panels, since a page that is reloaded gets it again."""
+
+    packed = traitlets.Bytes().tag(sync=True)
+    _last: Library | None = None
+
+    @classmethod
+    def shared(cls) -> Library:
+        """The one that there is, or the first (or the next, after somebody has closed all widgets)."""
+        if cls._last is None or cls._last.comm is None:
+            cls._last = cls(packed=gzip.compress(get_plotlyjs().encode()))
+        return cls._last
+
+
+class Plots(anywidget.AnyWidget):
+    """The panel's plots: shows the newest picture on every page, and hears from each which one it has drawn.
+
+    sent, drawn: numbers of pictures. It also hears how many views a page has: `on_closed` is called when none is left.
+    """
+
+    _esm = Path(__file__).with_name("page.js")
+    _css = Path(__file__).with_name("page.css")
+    record = traitlets.Unicode().tag(sync=True)
+    library = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, picture: dict[str, Any], on_closed: Callable[[], None] = lambda: None) -> None:
+        self.sent = self.drawn = 0
+        self._on_closed, self._views = on_closed, {}
+        self._record = Record(picture=picture | {"number": 0})
+        self._record.on_msg(self._hear)
+        super().__init__(record=self._record.model_id, library=Library.shared().model_id)
+
+    @property
+    def picture(self) -> dict[str, Any]:
+        """The newest picture."""
+        return self._record.picture
+
+    def show(self, picture: dict[str, Any]) -> None:
+        """Show a picture in place of the last one."""
+        self.sent += 1
+        self._record.picture = picture | {"number": self.sent}
+
+    def _hear(self, record: Record, message: dict[str, Any], buffers: object) -> None:
+        """A page says what it has drawn, or how many views it has."""
+        self.drawn = max(self.drawn, message.get("drawn", 0))
+        if "page" in message:
+            self._views[message["page"]] = message["views"]
+            if not any(self._views.values()):
+                self._on_closed()
 
 
 class CopyButton(anywidget.AnyWidget):
-    """A button that puts `text` on the reader's clipboard, in the reader's own browser.
+    """A button that puts the first line of a text widget on the reader's clipboard, in the reader's own browser."""
 
-    It also says how wide the panel is on the page, in pixels (plotly's widget doesn't look), and how many views of
-    it the page has: none once its cell or notebook is closed.
-    """
-
-    _esm = """
-    let views = 0;  // of this page
-    export default { render({ model, el }) {
-        const button = document.createElement("button");
-        const name = "Copy as command";
-        button.className = "jupyter-button lm-Widget jupyter-widgets";
-        button.style.width = "auto";
-        button.textContent = name;
-        button.title = "Copies the mankit train command that makes this run, number for number";
-        button.onclick = async () => {
-            await navigator.clipboard.writeText(model.get("text"));
-            button.textContent = "Copied";
-            setTimeout(() => { button.textContent = name; }, 1500);
-        };
-        el.appendChild(button);
-        const observer = new ResizeObserver(([entry]) => {
-            model.set("width", Math.round(entry.contentRect.width));
-            model.save_changes();
-        });
-        requestAnimationFrame(() => observer.observe(el.closest(".jp-OutputArea-output") ?? document.body));
-        const count = by => {
-            views += by;
-            model.set("views", views);
-            model.save_changes();
-        };
-        count(+1);
-        return () => { observer.disconnect(); count(-1); };  // the cell or the notebook was closed
-    } }
-    """
-    text = traitlets.Unicode("").tag(sync=True)
-    width = traitlets.Int(0).tag(sync=True)
-    views = traitlets.Int(0).tag(sync=True)
+    _esm = Path(__file__).with_name("copy.js")
+    source = traitlets.Unicode("").tag(sync=True)  # the text widget's model
 
 
 def is_live(live: bool | None = None) -> bool:

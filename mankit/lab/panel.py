@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import ipywidgets as w
 from IPython.display import display
@@ -19,8 +20,8 @@ from ..heads import Rule
 from ..studies import Recipe
 from ..studies.recipe import LAB_SETTINGS, lab_recipe
 from . import figure
-from .controls import Controls, as_papermill, command, folded, parameters
-from .page import CopyButton, is_live
+from .controls import Controls, as_papermill, choice, command, folded, labelled, parameters
+from .page import CopyButton, Plots, is_live
 from .session import Session
 from .still import Still
 
@@ -65,51 +66,39 @@ class Panel:
         self._device, self.kept = device, None
         self.session = Session(recipe, device=device)
         self.controls = Controls(recipe)
-        self.figure = figure.empty_figure(figure.LiveFigure)
-        self._drawing, self._acked, self._sent = threading.Lock(), threading.Event(), 0.0
-        self._acked.set()
+        self.figure = Plots(figure.picture(figure.chart_of(None)), on_closed=lambda: self.session.stop())
+        self._drawing, self._sent = threading.Lock(), 0.0
         self._make_widgets()
+        self._lay_out()
         self.controls.on_change(self._settings_moved)
         self.controls.options["decay"].observe(self._decay_moved, "value")
         self._settings_moved()
         self._tell()
 
     def _make_widgets(self) -> None:
-        self.start = _button("Start", "play", "Train with these settings; again: pause, and go on", self._start)
-        self.step = _button("Step", "step-forward", "One training step, then pause", self._step)
-        self.stop = _button("Stop", "stop", "End this run", lambda: self.session.stop())
-        self.reset = _button("Reset", "refresh", "End this run and empty the plots", self._reset)
-        self.keep = _button("Keep this run to compare", "thumb-tack", "Draw it beside the next run", self._keep)
-        self.probe = w.ToggleButtons(
-            options=[("own head", False), ("linear probe", True)],
-            description="Accuracy by",
-            tooltips=["of each block's own auxiliary network", "of a linear read-out of the block's features"],
-            style={"button_width": "100px", "description_width": "90px"},
-            layout=w.Layout(width="330px"),
-        )
+        self.start = _button("Start", "Train with these settings; again: pause, and go on", self._start)
+        self.step = _button("Step", "One training step, then pause", self._step)
+        self.stop = _button("Stop", "End this run", lambda: self.session.stop())
+        self.reset = _button("Reset", "End this run and empty the plots", self._reset)
+        self.keep = _button("Keep this run to compare", "Draw it beside the next run", self._keep)
+        words = "A linear read-out of each block's features, or the block's own auxiliary network (BP has none)"
+        self.probe = choice("Accuracy by", {"linear probe": True, "own head": False}, True, words)
         self.probe.observe(lambda change: self._draw(), "value")
-        self.progress = w.IntProgress(0, 0, 1, description="Step", layout=w.Layout(width="330px"))
+        self.progress = labelled(w.IntProgress, "Step", "Of this run", value=0, max=1)
         self.status, self.error, self.summary = (w.HTML() for _ in range(3))
-        self.copy = CopyButton()
-        self.copy.observe(self._fit_width, "width")
-        self.copy.observe(self._closed, "views")
-        self.code = w.Textarea(
-            disabled=True,
-            description="As a command",
-            rows=5,
-            layout=w.Layout(width="680px"),
-            style={"description_width": "120px"},
-        )
+        self.code = w.Textarea(disabled=True, rows=5, description="Command", layout=w.Layout(width="100%"))
+        self.copy = CopyButton(source=self.code.model_id)
+
+    def _lay_out(self) -> None:
+        """Controls beside plots, so that a slider and what answers it are seen together; below, what unfolds."""
         wrap = w.Layout(flex_flow="row wrap")
-        self.box = w.VBox(
-            [
-                self.controls.box,
-                w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap),
-                w.HBox([self.progress, self.probe], layout=wrap),
-                *(self.status, self.error, self.figure, self.summary),
-                w.HBox([self.code, self.copy], layout=wrap),
-            ]
-        )
+        buttons = w.HBox([self.start, self.step, self.stop, self.reset, self.keep], layout=wrap)
+        left = w.VBox([buttons, self.status, self.error, self.controls.box, self.probe, self.progress])
+        right = w.VBox([*_fold("The network as it is cut", self.controls.picture), self.figure])
+        top = w.HBox([left.add_class("mankit-controls"), right.add_class("mankit-right")], layout=wrap)
+        words = _fold("The plots in words", self.summary)
+        code = _fold("This run as a command", w.VBox([self.code, self.copy]))
+        self.box = w.VBox([top, *words, *code]).add_class("mankit-panel")
 
     def _ipython_display_(self) -> None:
         display(self.box)
@@ -151,7 +140,8 @@ class Panel:
         self.session.stop()
         self.session, self.kept = Session(self.recipe, device=self._device), None
         with self._drawing:
-            figure.clear(self.figure)
+            self.figure.show(figure.picture(figure.chart_of(None)))
+            self.summary.value = ""
         self._tell()
 
     def _keep(self) -> None:
@@ -173,27 +163,17 @@ class Panel:
 
     def _settings_moved(self) -> None:
         recipe = self.recipe
-        self.copy.text = command(recipe)
-        self.code.value = f"{self.copy.text}\nmankit run NOTEBOOK {as_papermill(recipe)}"
+        self.code.value = f"{command(recipe)}\nmankit run NOTEBOOK {as_papermill(recipe)}"
         self._tell()
 
     # --- what is shown ---
-
-    def _closed(self, change: object) -> None:
-        if self.copy.views == 0:  # nobody sees it any more
-            self.session.stop()
-
-    def _fit_width(self, change: object) -> None:
-        if self.copy.width > 0:  # 0 while the panel is hidden
-            with self._drawing:
-                self.figure.layout.width = min(1200, max(460, self.copy.width))
 
     def _pump(self, session: Session) -> None:
         """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
         drawn, due = -1, 0.0
         while session is self.session:
             ended, version = not session.alive and session.state != "ready", session.version
-            heard = self._acked.is_set() or time.monotonic() - self._sent > PATIENCE
+            heard = self.figure.drawn == self.figure.sent or time.monotonic() - self._sent > PATIENCE
             if version != drawn and (ended or heard and time.monotonic() >= due):
                 self._draw()
                 drawn, due = version, time.monotonic() + REDRAW * (session.history is not None)
@@ -205,25 +185,23 @@ class Panel:
         history = self.session.history
         with self._drawing:
             if history is not None:
-                self._acked.clear()
                 self._sent = time.monotonic()
-                figure.draw(self.figure, history, self.kept, self.probe.value)
-                self.figure.on_edits_completed(self._acked.set)
-                self.summary.value = f'<div role="status">{figure.summary(history, self.kept, self.probe.value)}</div>'
+                chart = figure.chart_of(history, self.kept, self.probe.value)
+                self.figure.show(figure.picture(chart, run=id(self.session)))
+                self.summary.value = chart.words
             self._tell()
 
     def _tell(self) -> None:
         """Say what state the run is in, and name the buttons for it."""
         session, state = self.session, self.session.state
         self.start.description = {"running": "Pause", "paused": "Go on"}.get(state, "Start")
-        self.start.icon = "pause" if state == "running" else "play"
         self.stop.disabled = state not in ("running", "paused")
         self.keep.disabled = session.history is None
         if session.history is not None:
             self.progress.max, self.progress.value = session.history.total, session.history.step
-        later = ""
+        later = f" {figure.caution(session.history, self.kept)}" if session.history else ""
         if state in ("running", "paused") and self._differs():
-            later = " <b>The settings were changed: they count from the next Start on (Stop first).</b>"
+            later += " <b>The settings were changed: they count from the next Start on (Stop first).</b>"
         where = f", step {session.history.step} of {session.history.total}" if session.history else ""
         self.status.value = f'<div role="status">{state.capitalize()}{where}.{later}</div>'
         if state == "failed":
@@ -238,7 +216,13 @@ def _without_decay(recipe: Recipe) -> Recipe:
     return recipe.but(options={name: value for name, value in recipe.options.items() if name != "decay"})
 
 
-def _button(name: str, icon: str, tooltip: str, do: object) -> w.Button:
-    button = w.Button(description=name, icon=icon, tooltip=tooltip, layout=w.Layout(width="auto", min_width="90px"))
+def _button(name: str, tooltip: str, do: Callable[[], None]) -> w.Button:
+    button = w.Button(description=name, tooltip=tooltip, layout=w.Layout(width="auto", flex="1 1 auto"))
     button.on_click(lambda _: do())
     return button
+
+
+def _fold(title: str, content: w.Widget) -> list[w.Widget]:
+    """A line that a reader unfolds, and what it shows then: page.css hides that until then."""
+    line = w.HTML(f"<details><summary>{title}</summary></details>").add_class("mankit-fold")
+    return [line, content.add_class("mankit-folded")]

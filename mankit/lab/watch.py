@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -54,7 +54,7 @@ class History:
 
     def curve(self, what: str) -> list[list[float]]:
         """K curves over the points: 'loss', 'own_head', 'probe', 'bp_probe' or 'ema_distance'."""
-        rows = [asdict(point)[what] for point in self.points]
+        rows = [point.__dict__[what] for point in self.points]
         return [list(column) for column in zip(*rows, strict=True)]
 
 
