@@ -7,12 +7,13 @@ import json
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from figures import figure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mankit import charts
-from mankit.charts import LOOKS, Bars, figure, look, png
+from mankit.charts import LOOKS, Bars, look, png
 from mankit.charts import looks as style
 
 NAN = float("nan")

@@ -220,7 +220,7 @@ def test_the_packed_library_is_plotlys_and_sent_once():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_ordinary_figure_can_be_kept_in_a_notebook(name):
-    data, _ = bundle(figure.ordinary(history_of(name)))
+    data, _ = bundle(figure.chart_of(history_of(name)))
     assert data["image/png"] and data["text/plain"].startswith(figure.name_of(history_of(name)))
 
 

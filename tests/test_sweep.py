@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from figures import figure
 from processes import interruptible
 
-from mankit.charts import figure
 from mankit.execution import results
 from mankit.execution.sweep import grid, main_result, plot, sweep
 

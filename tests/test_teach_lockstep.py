@@ -61,7 +61,7 @@ def in_another_style(block, head, h, x, y):
 def test_a_right_step_in_another_style_stays_equal_to_the_last_bit(data):
     both = beside(with_step(in_another_style, data), Run(DGL, data), steps=8)
     assert both.parting is None and both.steps == 8
-    assert str(both) == f"Equal bit for bit so far (8 steps, {both.tensors} tensors)." and both.tensors > 50
+    assert str(both) == f"\u2714 Equal bit for bit so far (8 steps, {both.tensors} tensors)." and both.tensors > 50
 
 
 def doubled_loss(block, head, h, x, y):
@@ -127,7 +127,7 @@ def test_a_wrong_step_parts_at_once_and_says_where_to_look(step, block, what, hi
     both = beside(with_step(step, data), Run(DGL, data), steps=3)
     assert (both.parting.step, both.parting.block, both.parting.what) == (1, block, what)
     assert hint in both.parting.hint
-    assert str(both).startswith(f"They part at step 1, block {block}: the {what}")
+    assert str(both).startswith(f"\u2718 They part at step 1, block {block}: the {what}")
 
 
 # --- heads ---

@@ -1,4 +1,4 @@
-"""A pen that draws a chart with plotly: as plain JSON, which a page can show, and as a plotly Figure."""
+"""A pen that draws a chart with plotly: as the JSON that plotly.js reads, and plotly's Figure too."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import base64
 import html
 import io
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mankit.charts.looks import INK, SCALE, paint
 from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Plot, Stroke, Text
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 FRAME = dict(gridcolor="#dddddd", linecolor="#888888", tickcolor="#888888", showline=True, mirror=True, zeroline=False)
 FRAME |= dict(ticks="outside", exponentformat="none", separatethousands=True, title=dict(standoff=8))
@@ -26,24 +23,17 @@ TEMPLATE = dict(layout=dict(xaxis=FRAME, yaxis=FRAME, annotationdefaults=ARROW, 
 NOTHING = dict(type="scatter", x=[0], y=[0], mode="markers", marker=dict(opacity=0), hoverinfo="skip")  # for axes
 
 
-def figure(chart: Chart, kind: type[Figure] | None = None) -> Figure:
-    """The chart as a plotly Figure, or another `kind` of one; lines that aren't shown are in it, hidden."""
-    if kind is None:
-        from plotly.graph_objects import Figure as kind
-    return kind(spec(chart, hidden=True))
-
-
-def spec(chart: Chart, hidden: bool = False) -> dict[str, Any]:
+def spec(chart: Chart) -> dict[str, Any]:
     """The chart as plotly's JSON, of plain lists: {'data': traces in the order of the plots, 'layout': ...}.
 
-    Floats have 5 significant digits; a NaN is None. hidden: also the lines that aren't shown, as hidden traces.
+    Floats have 5 significant digits; a NaN is None.
     """
     left, right, top, bottom = chart.margins()
     data, notes, shapes, axes, legend = [], [], [], {}, chart.lines()
     for i, (plot, domain) in enumerate(chart.placed()):
         n = str(i + 1) if i else ""
         place = dict(xaxis=f"x{n}", yaxis=f"y{n}") if len(chart.plots) > 1 else {}
-        traces = [trace for mark in plot.marks if (trace := _trace(mark, domain, legend, hidden))]
+        traces = [trace for mark in plot.marks if (trace := _trace(mark, domain, legend))]
         data += [{**trace, **place} for trace in traces or [NOTHING]]
         axes[f"xaxis{n}"] = _axis(plot.x) | (dict(anchor=f"y{n}", domain=domain[::2]) if place else {})
         axes[f"yaxis{n}"] = _axis(plot.y) | (dict(anchor=f"x{n}", domain=domain[1::2]) if place else {})
@@ -94,17 +84,17 @@ def _text(text: str) -> str:
     return html.escape(text, quote=False).replace("\n", "<br>")
 
 
-def _trace(mark: Any, domain: tuple, legend: list[Line], hidden: bool) -> dict[str, Any] | None:
-    """The trace of a mark; None of one that is none, or isn't to be seen."""
+def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any] | None:
+    """The trace of a mark; None of one that is none."""
     match mark:
-        case Line() if mark.shown or hidden:
+        case Line():
             return _line(mark, legend)
         case Bars():
             looks = mark.looks
             pattern = dict(shape=[look.hatch for look in looks], fillmode="overlay", fgcolor="white")
             marker = dict(color=[paint(look.color) for look in looks], pattern=pattern)
             bars = dict(x=[_text(name) for name in mark.names], y=mark.heights, marker=marker)
-            return _some(type="bar", **bars, showlegend=False if legend or hidden else None)  # lines alone stand there
+            return _some(type="bar", **bars, showlegend=False if legend else None)  # lines alone stand there
         case Heat():
             return _heat(mark, domain)
         case Picture():
@@ -132,7 +122,6 @@ def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
         marker=marker,
         error_y=whiskers,
         name=_text(line.name) if line.name else None,
-        visible=None if line.shown else False,
         showlegend=None if known else False,
         legendgroup=line.name if line.name and not known else None,  # one click hides lines of one name
         hoverinfo=None if line.hover else "skip",

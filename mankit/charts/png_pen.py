@@ -140,8 +140,6 @@ def _style(line: Line) -> dict[str, Any]:
 
 
 def _line(ax: Axes, line: Line) -> None:
-    if not line.shown:
-        return
     xs, ys = (np.asarray(values, dtype=float) for values in (line.xs, line.ys))
     every = max(1, round(len(ys) / 16)) if line.look.dash else 1
     ax.plot(xs, ys, **_style(line), markevery=every)

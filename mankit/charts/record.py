@@ -24,7 +24,7 @@ Numbers = Sequence[float] | np.ndarray
 class Line:
     """A curve; a NaN is a gap. Lines of one name stand once in the legend, a line without name not at all.
 
-    low, high: ends of its whiskers. hover: words before x and after y. shown: False keeps its place, undrawn.
+    low, high: ends of its whiskers. hover: words before x and after y.
     """
 
     xs: Numbers
@@ -36,7 +36,6 @@ class Line:
     low: Numbers | None = None
     high: Numbers | None = None
     hover: tuple[str, str] | None = None
-    shown: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +230,7 @@ class Chart:
 
     def lines(self) -> list[Line]:
         """The lines that stand in the legend: the first of each name."""
-        lines = [line for plot in self.plots for line in plot.of(Line) if line.name and line.shown]
+        lines = [line for plot in self.plots for line in plot.of(Line) if line.name]
         return [line for i, line in enumerate(lines) if line.name not in {other.name for other in lines[:i]}]
 
     def margins(self) -> tuple[int, int, int, int]:

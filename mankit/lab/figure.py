@@ -109,11 +109,6 @@ def block_color(k: int, K: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
 
-def ordinary(history: History) -> Chart:
-    """The panel's chart without a panel, for a notebook that is executed where nobody looks on."""
-    return chart_of(history).but(width=860)
-
-
 def picture(chart: Chart, run: int = 0) -> dict[str, Any]:
     """The chart as JSON for a page: words, legend, and each plot as plotly's data and layout.
 
@@ -202,4 +197,4 @@ def summary(history: History, kept: History | None = None, by_probe: bool = Fals
         parts.append(f"EMA's distance to its layer: {', '.join(say(value) for value in distances[:-1])}.")
     largest, (bp,), (checkpointed,) = max(history.memory["blocks"]), *list(history.memory.values())[1:]
     parts.append(f"Memory: largest block {largest:.1f} MiB, BP {bp:.1f}, BP checkpointed {checkpointed:.1f}.")
-    return " ".join([*parts, caution(history, kept)]).strip()
+    return " ".join([*parts, caution(history, kept), history.beside]).strip()

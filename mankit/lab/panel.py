@@ -9,6 +9,7 @@ one ordinary figure and its summary in words.
 
 from __future__ import annotations
 
+import html
 import threading
 import time
 from collections.abc import Callable
@@ -19,11 +20,14 @@ from IPython.display import display
 from ..heads import Rule
 from ..studies import Recipe
 from ..studies.recipe import LAB_SETTINGS, lab_recipe
+from ..teach.endless import long_step
+from ..training import Forward
 from . import figure
 from .controls import Controls, as_papermill, choice, command, folded, labelled, parameters
 from .page import CopyButton, Plots, is_live
 from .session import Session
 from .still import Still
+from .watch import Own
 
 REDRAW = 0.3  # seconds between two pictures: many more, and messages to the page pile up
 PATIENCE = 2.0  # seconds to wait for a page to say that it has drawn the last picture
@@ -36,6 +40,8 @@ def panel(
     short_epochs: int = 3,
     device: str = "auto",
     live: bool | None = None,
+    step: Forward | None = None,
+    beside: str | None = None,
     **settings: object,
 ) -> Panel | Still:
     """A live panel with these settings to begin with; the last line of a cell shows it.
@@ -47,13 +53,16 @@ def panel(
         short_epochs: epochs of the run where there is no live page.
         live: buttons or an ordinary figure? None: the environment's MANKIT_LIVE (1 or 0); without that, buttons
             where a Jupyter server started this kernel for a page, which papermill, nbval and nbconvert don't do.
+        step: one of your own in place of `local_step`. beside: where `rule` is a function of yours, the library's rule
+            by its name. Either is trained in lock-step with the library's, and the first difference is shown.
     Raises: ValueError for settings that don't fit together.
     """
     usual = {"per_step": True, "network": "lab" if K <= 9 else "lab16"}
     recipe = lab_recipe(rule=rule, K=K, **{**usual, **settings})
+    own = Own(step, beside) if step or beside else None
     if is_live(live):
-        return Panel(recipe, device)
-    return Still(recipe.but(epochs=min(recipe.epochs, short_epochs)), device)
+        return Panel(recipe, device, own)
+    return Still(recipe.but(epochs=min(recipe.epochs, short_epochs)), device, own)
 
 
 class Panel:
@@ -61,10 +70,10 @@ class Panel:
     run them: training happens in the session's thread, drawing in a second one.
     """
 
-    def __init__(self, recipe: Recipe, device: str = "auto") -> None:
+    def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None) -> None:
         Session.stop_all()  # a cell that is run again leaves no training behind
-        self._device, self.kept = device, None
-        self.session = Session(recipe, device=device)
+        self._how, self.kept = dict(device=device, own=own), None
+        self.session = Session(recipe, **self._how)
         self.controls = Controls(recipe)
         self.figure = Plots(figure.picture(figure.chart_of(None)), on_closed=lambda: self.session.stop())
         self._drawing, self._sent = threading.Lock(), 0.0
@@ -138,7 +147,7 @@ class Panel:
 
     def _reset(self) -> None:
         self.session.stop()
-        self.session, self.kept = Session(self.recipe, device=self._device), None
+        self.session, self.kept = Session(self.recipe, **self._how), None
         with self._drawing:
             self.figure.show(figure.picture(figure.chart_of(None)))
             self.summary.value = ""
@@ -151,7 +160,7 @@ class Panel:
     def _ready(self) -> Session:
         """The session to go on with, or a new one with the settings as they stand, and a thread that draws it."""
         if self.session.state not in ("running", "paused"):
-            self.session = Session(self.recipe, device=self._device)
+            self.session = Session(self.recipe, **self._how)
             self.error.value = ""
             threading.Thread(target=self._pump, args=(self.session,), daemon=True, name="mankit drawing").start()
         return self.session
@@ -170,7 +179,7 @@ class Panel:
 
     def _pump(self, session: Session) -> None:
         """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
-        drawn, due = -1, 0.0
+        drawn, due, told = -1, 0.0, 0.0
         while session is self.session:
             ended, version = not session.alive and session.state != "ready", session.version
             heard = self.figure.drawn == self.figure.sent or time.monotonic() - self._sent > PATIENCE
@@ -179,6 +188,9 @@ class Panel:
                 drawn, due = version, time.monotonic() + REDRAW * (session.history is not None)
             elif ended:
                 return
+            elif long_step(time.monotonic() - max(session.heard, told)):
+                self._tell()
+                told = time.monotonic()
             time.sleep(0.05)
 
     def _draw(self) -> None:
@@ -197,23 +209,22 @@ class Panel:
         self.start.description = {"running": "Pause", "paused": "Go on"}.get(state, "Start")
         self.stop.disabled = state not in ("running", "paused")
         self.keep.disabled = session.history is None
-        if session.history is not None:
-            self.progress.max, self.progress.value = session.history.total, session.history.step
-        later = f" {figure.caution(session.history, self.kept)}" if session.history else ""
+        where = later = light = ""
+        if (history := session.history) is not None:
+            self.progress.max, self.progress.value = history.total, history.step
+            where, light = f", step {history.step} of {history.total}", html.escape(history.beside)
+            later = f" {figure.caution(history, self.kept)}"
+        later += long_step(time.monotonic() - session.heard) * (state == "running")
         if state in ("running", "paused") and self._differs():
             later += " <b>The settings were changed: they count from the next Start on (Stop first).</b>"
-        where = f", step {session.history.step} of {session.history.total}" if session.history else ""
-        self.status.value = f'<div role="status">{state.capitalize()}{where}.{later}</div>'
+        self.status.value = f'<div role="status">{state.capitalize()}{where}.{later} <b>{light}</b></div>'
         if state == "failed":
             self.error.value = folded(session.error)
 
     def _differs(self) -> bool:
         """Do the controls stand otherwise than in the run, but for the decay, which acts at once?"""
-        return _without_decay(self.recipe) != _without_decay(self.session.recipe)
-
-
-def _without_decay(recipe: Recipe) -> Recipe:
-    return recipe.but(options={name: value for name, value in recipe.options.items() if name != "decay"})
+        settings = [recipe.settings() | {"decay": None} for recipe in (self.recipe, self.session.recipe)]
+        return settings[0] != settings[1]
 
 
 def _button(name: str, tooltip: str, do: Callable[[], None]) -> w.Button:

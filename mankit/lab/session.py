@@ -10,25 +10,27 @@ import weakref
 import torch
 
 from ..studies import Recipe
-from .watch import History, Live, Watched, watch
+from ..teach.endless import BrokenOff, break_off
+from .watch import History, Live, Own, Watched, watch
 
 
 class Session:
     """One watched run in a thread of its own, which can be started, paused, stepped and stopped from any other.
 
     Only one session trains at a time: starting one stops the others, so a cell that is run again leaves none behind.
-    state: 'ready', 'running', 'paused', 'stopped', 'done' or 'failed'. history: the newest copy, None before the first.
+    state: 'ready', 'running', 'paused', 'stopped', 'done' or 'failed'. history: the newest copy, None before the first;
+    heard: when it came.
     """
 
     _all: weakref.WeakSet[Session] = weakref.WeakSet()
 
-    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto") -> None:
+    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None) -> None:
         self.recipe, self.live = recipe, Live()
         self.state, self.error, self.version = "ready", "", 0
         self.history: History | None = None
         self.watched: Watched | None = None
         self.stopped_after = float("nan")  # seconds from stop() to the end of the thread's work
-        self._options = (with_bp, device)
+        self._options, self.heard = (with_bp, device, own), time.monotonic()
         self._changed = threading.Condition()
         self._single = 0  # single steps that were asked for
         self._stop_asked: float | None = None
@@ -63,10 +65,11 @@ class Session:
                 self.state = "paused"
 
     def stop(self) -> None:
-        """End the run after the step that is being made; it can't go on."""
+        """End the run after the step that is being made, or in it where it doesn't end; it can't go on."""
         with self._changed:
             if self.state in ("running", "paused") and self._stop_asked is None:
                 self._stop_asked = time.perf_counter()
+                break_off(self._thread, lambda: self.state in ("running", "paused"))
             self._changed.notify_all()
 
     def join(self, timeout: float | None = None) -> None:
@@ -94,13 +97,15 @@ class Session:
                 if not self._may_go_on():
                     break
             self._end("done" if self._stop_asked is None else "stopped")
+        except BrokenOff:
+            self._end("stopped")
         except Exception:  # whatever happens in training is shown, and the panel stays usable
             self.error = traceback.format_exc()
             self._end("failed")
 
     def _publish(self) -> None:
         self.history = self.watched.history.copy()  # one assignment: a reader has the old or the new one
-        self.version += 1
+        self.version, self.heard = self.version + 1, time.monotonic()
 
     def _may_go_on(self) -> bool:
         with self._changed:

@@ -8,14 +8,14 @@ from tqdm import tqdm
 from .. import charts
 from ..studies import Recipe
 from . import figure
-from .watch import History, watch
+from .watch import History, Own, watch
 
 
 class Still:
     """The panel where there is no live page: a run, trained when it is displayed, and its figure."""
 
-    def __init__(self, recipe: Recipe, device: str = "auto") -> None:
-        self.recipe, self._device = recipe, device
+    def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None) -> None:
+        self.recipe, self._how = recipe, dict(device=device, own=own)
         self.history: History | None = None
 
     def train(self) -> History:
@@ -23,11 +23,11 @@ class Still:
         if self.history is None:
             torch.set_num_threads(1)
             with tqdm(unit="step", leave=False) as bar:
-                for watched in watch(self.recipe, device=self._device):
+                for watched in watch(self.recipe, **self._how):
                     bar.total = watched.history.total
                     bar.update(watched.history.step - bar.n)
             self.history = watched.history
         return self.history
 
     def _ipython_display_(self) -> None:
-        charts.show(figure.ordinary(self.train()))
+        charts.show(figure.chart_of(self.train()).but(width=860))

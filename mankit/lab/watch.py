@@ -14,6 +14,7 @@ from ..measure import block_accuracy, block_cka, checkpointed_bytes, ema_distanc
 from ..rules import ONE_BLOCK, entry_of
 from ..studies import Recipe, Run, load_data
 from ..studies.run import LossSum
+from ..teach.lockstep import Beside, Own
 from ..training import Step
 
 POINTS = 160  # most points of a curve: when there are more, every second one goes, so that hours take no memory
@@ -43,6 +44,7 @@ class History:
     memory: dict[str, list[float]]  # MiB of one batch: 'blocks' (K, or 1 for BP), 'BP', 'BP, checkpointed'
     step: int = 0
     decay: float | None = None  # the EMA's now; None without one
+    beside: str = ""  # a reader's own code beside the library's: equal so far, or where they part
     changes: list[tuple[int, float]] = field(default_factory=list)  # (step, new decay) of changes in mid-run
     points: list[Point] = field(default_factory=list)
     cka: list[list[float]] = field(default_factory=list)
@@ -74,10 +76,11 @@ def _load(name: str, seed: int, options: tuple[tuple[str, object], ...], device:
 class Watched:
     """A run, beside it a BP network of the same seed that takes the same steps, and what is measured of both."""
 
-    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto") -> None:
+    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None) -> None:
         data = _load(recipe.data, recipe.seed, tuple(sorted(recipe.data_options.items())), device)
         bp = Run(recipe.but(rule=ONE_BLOCK, options={}), data)  # for memory, and to compare with
         self.run = Run(recipe, data)
+        self.both = own and Beside(own.trains(self.run), Run(recipe.but(rule=own.beside or recipe.rule), data))
         self.bp = bp if with_bp and not entry_of(recipe.rule).one_block else None
         self._fit, self._see = (_first(split, MEASURE) for split in (data.train, data.val))
         self._losses = LossSum()
@@ -92,10 +95,12 @@ class Watched:
             decay=next((head.decay for head in self.run.net.heads if head.decay is not None), None),
         )
 
-    def add(self, step: Step) -> None:
-        """Take in a training step; its losses stay on the device."""
-        self._losses.add(step)
-        self.history.step = step.index + 1
+    def __iter__(self) -> Iterator[Step]:
+        """Train, a step at a time, and take in the losses, which stay on the device."""
+        for step in (mine for mine, _ in self.both) if self.both else self.run:
+            self._losses.add(step)
+            self.history.step, self.history.beside = step.index + 1, str(self.both or "")
+            yield step
 
     def measure(self) -> None:
         """Measure every block on validation images: the test images are never looked at here."""
@@ -123,25 +128,28 @@ class Watched:
         """Change the EMA's decay, if there is an EMA and the decay is another one."""
         history = self.history
         if decay is not None and history.decay not in (None, decay):
-            self.run.net.set_decay(decay)
+            for run in (self.run, self.both.library) if self.both else (self.run,):
+                run.net.set_decay(decay)
             history.decay = decay
             history.changes.append((history.step, decay))
 
 
-def watch(recipe: Recipe, live: Live | None = None, with_bp: bool = True, device: str = "auto") -> Iterator[Watched]:
+def watch(
+    recipe: Recipe, live: Live | None = None, with_bp: bool = True, device: str = "auto", own: Own | None = None
+) -> Iterator[Watched]:
     """Train a recipe step by step, measured at step 0 and then about 24 times: yields after each step.
 
     live: what another thread may change meanwhile. with_bp: train a BP network of the same seed beside it, to
-    compare with; the run's own numbers don't depend on it. Raises: ValueError as `Run` does.
+    compare with; the run's own numbers don't depend on it. own: the reader's code, to be compared with the library's.
+    Raises: ValueError as `Run` does.
     """
     live = live or Live()
-    watched = Watched(recipe, with_bp, device)
+    watched = Watched(recipe, with_bp, device, own)
     watched.measure()
     yield watched
     bp_steps = iter(watched.bp) if watched.bp else itertools.repeat(None)
     watched.set_decay(live.decay)
-    for step, _ in zip(watched.run, bp_steps, strict=False):
-        watched.add(step)
+    for step, _ in zip(watched, bp_steps, strict=False):
         if watched.history.step % watched.history.every == 0 or step.index + 1 == len(watched.run) or live.measure_now:
             live.measure_now = False
             watched.measure()

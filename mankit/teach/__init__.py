@@ -2,6 +2,6 @@
 student's version of a lesson."""
 
 from .answers import own
-from .lockstep import beside
+from .lockstep import Beside, beside
 
-__all__ = ["beside", "own"]
+__all__ = ["Beside", "beside", "own"]

@@ -5,6 +5,7 @@ print(beside(mine, Run(recipe), steps=20))
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..blocks import LocalNet
-from ..training import Step
+from ..training import BatchStep, Forward, Step
 
 HINTS = {
     "start": "the two start from different weights: draw yours in the library's order, from the place's generator",
@@ -36,6 +37,7 @@ class Trained(Protocol):
 
     net: LocalNet
     optimizer: Optimizer | list[Optimizer]
+    batch_step: BatchStep
 
     def __iter__(self) -> Iterator[Step]: ...
 
@@ -90,8 +92,8 @@ class Beside:
 
     def __str__(self) -> str:
         if self.parting:
-            return str(self.parting)
-        return f"Equal bit for bit so far ({self.steps} steps, {self.tensors} tensors)."
+            return f"\u2718 {self.parting}"
+        return f"\u2714 Equal bit for bit so far ({self.steps} steps, {self.tensors} tensors)."
 
     def _compare(self, mine: Step, its: Step, my_gradients: _Gradients, its_gradients: _Gradients) -> Parting | None:
         """In the order in which things happen: a forward pass, its gradients, the averages, the update."""
@@ -159,6 +161,22 @@ def _kind(name: str, net: LocalNet) -> str:
     if average is not None and net.get_submodule(path) in average.modules():
         return "EMA's statistic" if statistic else "EMA"
     return "BatchNorm statistic" if statistic else "parameter"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A reader's code that is to be compared. step: in place of `local_step`, or None. beside: the library's rule by
+    its name, where the reader's run has a rule of its own.
+    """
+
+    step: Forward | None = None
+    beside: str | None = None
+
+    def trains(self, run: Trained) -> Trained:
+        """The run, with the reader's step where there is one."""
+        if self.step:
+            run.batch_step = functools.partial(run.batch_step, step=self.step)
+        return run
 
 
 def beside(mine: Trained, library: Trained, steps: int = 20) -> Beside:
