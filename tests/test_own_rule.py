@@ -1,6 +1,7 @@
 """A rule of one's own: ten lines and one line in RULES, and all of mankit knows it. The code is README's own."""
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,14 @@ def test_it_is_trained_without_a_name_too(scaled):
         recipe.to_json()
 
 
+def close(panel):
+    """Close the panel, and wait for what still draws: it asks RULES, which forgets the rule after the test."""
+    panel.close()
+    for thread in threading.enumerate():
+        if thread.name == "mankit drawing":
+            thread.join(30)
+
+
 @pytest.mark.parametrize("by", ["name", "function"])
 def test_the_live_panel_trains_it(scaled, by):
     if by == "function":
@@ -74,7 +83,7 @@ def test_the_live_panel_trains_it(scaled, by):
         until(lambda: panel.figure.picture["legend"])  # the first block's curve is drawn
         assert ("Scaled DGL" if by == "name" else "scaled") in panel.summary.value
     finally:
-        panel.close()
+        close(panel)
 
 
 def test_a_panel_of_another_rule_offers_it(scaled):
@@ -85,7 +94,7 @@ def test_a_panel_of_another_rule_offers_it(scaled):
         panel.session.join(60)
         assert panel.session.state == "done" and panel.session.recipe.rule == "scaled", panel.session.error
     finally:
-        panel.close()
+        close(panel)
 
 
 def test_bench_times_it(scaled):
