@@ -80,6 +80,17 @@ def right_answers(exercises: list[Exercise]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("exercise, right", cases, ids=[f"{e.name}-{i}" for i, (e, _) in enumerate(cases)])
 
 
+def then(function, change):
+    """A function's answer, and then a change of what it was given."""
+
+    def answer(*given):
+        result = function(*given)
+        change(*given)
+        return result
+
+    return answer
+
+
 def assert_is_rejected(exercise: Exercise, wrong: Callable, sentence: str) -> None:
     """The check names the mistake, and draws nothing from the global generator."""
     before = torch.get_rng_state()

@@ -3,19 +3,10 @@
 import math
 
 import numpy as np
-import pytest
 import torch
-from exercises import (
-    Exercise,
-    assert_each_check_has_its_exercise,
-    assert_fits_its_lesson,
-    assert_is_rejected,
-    assert_passes,
-    right_answers,
-    wrong_answers,
-)
-from test_02_head import EXERCISES as HEADS
-from test_02_measure import EXERCISES as MEASURES
+from answers_02_head import EXERCISES as HEADS
+from answers_02_measure import EXERCISES as MEASURES
+from exercises import Exercise, assert_each_check_has_its_exercise
 from torch.nn import functional as F
 
 from mankit.teach.checks import dgl as check
@@ -204,21 +195,6 @@ EXERCISES = [
         right=[float_loss, by_functions, by_grad],
     ),
 ]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_fits_its_lesson(exercise, capsys):
-    assert_fits_its_lesson("02_dgl", exercise, capsys)
-
-
-@wrong_answers(EXERCISES)
-def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
-    assert_is_rejected(exercise, wrong, sentence)
-
-
-@right_answers(EXERCISES)
-def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
-    assert_passes(exercise, right, capsys)
 
 
 def test_there_is_a_check_for_each_exercise():

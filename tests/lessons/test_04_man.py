@@ -3,18 +3,9 @@
 import math
 
 import numpy as np
-import pytest
 import torch
-from exercises import (
-    Exercise,
-    assert_each_check_has_its_exercise,
-    assert_fits_its_lesson,
-    assert_is_rejected,
-    assert_passes,
-    right_answers,
-    wrong_answers,
-)
-from test_04_step import EXERCISES as MORE
+from answers_04_step import EXERCISES as MORE
+from exercises import Exercise, assert_each_check_has_its_exercise, then
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mankit.teach.checks import man as check
@@ -98,17 +89,6 @@ def by_names(ema, layer, decay):
         e += (1 - decay) * (theirs[name] - e)
 
 
-def then(function, change):
-    """A function's answer, and then a change of what it was given."""
-
-    def answer(*given):
-        result = function(*given)
-        change(*given)
-        return result
-
-    return answer
-
-
 def with_new_parameters(ema, layer, decay):
     ema[0].weight = torch.nn.Parameter(decay * ema[0].weight.detach() + (1 - decay) * layer[0].weight.detach())
 
@@ -176,21 +156,6 @@ EXERCISES = [
         ],
     ),
 ]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_fits_its_lesson(exercise, capsys):
-    assert_fits_its_lesson("04_man", exercise, capsys)
-
-
-@wrong_answers(EXERCISES)
-def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
-    assert_is_rejected(exercise, wrong, sentence)
-
-
-@right_answers(EXERCISES)
-def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
-    assert_passes(exercise, right, capsys)
 
 
 def test_there_is_a_check_for_each_exercise():

@@ -4,18 +4,9 @@ import math
 import statistics
 
 import numpy as np
-import pytest
 import torch
-from exercises import (
-    Exercise,
-    assert_each_check_has_its_exercise,
-    assert_fits_its_lesson,
-    assert_is_rejected,
-    assert_passes,
-    right_answers,
-    wrong_answers,
-)
-from test_05_decisions import EXERCISES as MORE
+from answers_05_decisions import EXERCISES as MORE
+from exercises import Exercise, assert_each_check_has_its_exercise
 
 from mankit.teach.checks import study as check
 
@@ -170,21 +161,6 @@ BOOTSTRAP = Exercise(
 
 
 EXERCISES = [AUXILIARY, PAIRED, BOOTSTRAP]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_fits_its_lesson(exercise, capsys):
-    assert_fits_its_lesson("05_what_makes_man_work", exercise, capsys)
-
-
-@wrong_answers(EXERCISES)
-def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
-    assert_is_rejected(exercise, wrong, sentence)
-
-
-@right_answers(EXERCISES)
-def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
-    assert_passes(exercise, right, capsys)
 
 
 def test_there_is_a_check_for_each_exercise():

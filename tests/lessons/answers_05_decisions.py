@@ -3,8 +3,7 @@
 import math
 
 import numpy as np
-import pytest
-from exercises import Exercise, assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
+from exercises import Exercise
 
 from mankit.teach.checks import study as check
 
@@ -89,18 +88,3 @@ SEEDS = Exercise(
 
 
 EXERCISES = [COMPARE, SEEDS]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_fits_its_lesson(exercise, capsys):
-    assert_fits_its_lesson("05_what_makes_man_work", exercise, capsys)
-
-
-@wrong_answers(EXERCISES)
-def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
-    assert_is_rejected(exercise, wrong, sentence)
-
-
-@right_answers(EXERCISES)
-def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
-    assert_passes(exercise, right, capsys)

@@ -1,7 +1,6 @@
 """Lesson 2's check of an auxiliary head."""
 
-import pytest
-from exercises import Exercise, assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
+from exercises import Exercise
 from torch import nn
 
 from mankit.teach.checks import dgl as check
@@ -94,18 +93,3 @@ EXERCISES = [
         right=[Written, lambda C, classes: body(C, classes, pool=[nn.Flatten(2), Mean()])],
     )
 ]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_fits_its_lesson(exercise, capsys):
-    assert_fits_its_lesson("02_dgl", exercise, capsys)
-
-
-@wrong_answers(EXERCISES)
-def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
-    assert_is_rejected(exercise, wrong, sentence)
-
-
-@right_answers(EXERCISES)
-def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
-    assert_passes(exercise, right, capsys)

@@ -1,8 +1,7 @@
 """Lesson 4: the checks of the look-ahead and of the local step."""
 
-import pytest
 import torch
-from exercises import Exercise, assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
+from exercises import Exercise, then
 from torch.nn import functional as F
 
 from mankit.teach.checks import man as check
@@ -34,17 +33,6 @@ def changed(**how):
 def trains_the_ema(block, bias, ema, head, h, y):
     ema.requires_grad_(True)
     return step(block, bias, ema, head, h, y)
-
-
-def then(function, change):
-    """A function's answer, and then a change of what it was given."""
-
-    def answer(*given):
-        result = function(*given)
-        change(*given)
-        return result
-
-    return answer
 
 
 def by_stack(bias, ema, h):
@@ -151,18 +139,3 @@ EXERCISES = [
         right=[float_loss, in_one_line],
     ),
 ]
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_the_check_fits_its_lesson(exercise, capsys):
-    assert_fits_its_lesson("04_man", exercise, capsys)
-
-
-@wrong_answers(EXERCISES)
-def test_a_wrong_answer_gets_its_sentence(exercise, wrong, sentence):
-    assert_is_rejected(exercise, wrong, sentence)
-
-
-@right_answers(EXERCISES)
-def test_a_right_answer_in_another_style_passes(exercise, right, capsys):
-    assert_passes(exercise, right, capsys)
