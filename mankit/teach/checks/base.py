@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -140,6 +141,14 @@ def gradients(value: Tensor, *inputs: Tensor, push: Tensor | None = None) -> lis
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Normal numbers in float64, always the same, from a generator of their own."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def seeded(seed: int) -> contextlib.ExitStack:
+    """With it: torch's own generator from a seed, and afterwards as it was, for the numbers are the reader's."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(torch.random.fork_rng(devices=[]))
+    torch.manual_seed(seed)
+    return stack
 
 
 def redrawn(module: nn.Module, seed: int) -> nn.Module:

@@ -25,6 +25,7 @@ from .base import (
     normal,
     passed,
     redrawn,
+    seeded,
 )
 from .measure import linear_cka, ridge_probe
 from .watch import Watch
@@ -53,8 +54,7 @@ def block_sizes(function: Callable) -> None:
 @exercise
 def small_head(function: Callable) -> None:
     """Check small_head(channels, classes): 1x1 convolution, ReLU, global average pooling, linear layer."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         head = ask(function, 6, 4)
     expect(isinstance(head, nn.Module), f"return a module, such as nn.Sequential(...), not {type(head).__name__}.")
     head.double()
@@ -132,8 +132,7 @@ class _TinyHead(nn.Linear):
 @exercise
 def isolated_step(function: Callable) -> None:
     """Check isolated_step(block, head, h, x, y) -> (features, loss): isolation, backward at once, no graph left."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         first, head = nn.Conv2d(3, 4, 3).double(), _TinyHead(5, 3).double()
         block = nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)).double()
     x, y = normal(6, 3, 8, 8), torch.arange(6) % 3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import all_close, ask, close, exercise, expect, expect_tensor, gradients, normal, passed, redrawn
+from .base import all_close, ask, close, exercise, expect, expect_tensor, gradients, normal, passed, redrawn, seeded
 from .watch import Watch
 
 bce = F.binary_cross_entropy_with_logits
@@ -20,8 +20,7 @@ class _Head(nn.Module):
 
     def __init__(self, lam_x: float, lam_y: float) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             self.body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
             self.decoder = _Decoder(4, 3, 1)
         self.lam_x, self.lam_y, self.contrast = lam_x, lam_y, False
@@ -79,8 +78,7 @@ def _name_the_mistake(loss: Tensor, head: _Head, picture: Tensor, label: Tensor)
 @exercise
 def decoder(function: Callable) -> None:
     """Check decoder(channels): a module whose call (h, size) gives the picture's logits (B, 3, H, W)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         module = ask(function, 5)
     expect(isinstance(module, nn.Module), f"return a module, not {type(module).__name__}.")
     module.double()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .base import ask, exercise, expect, expect_tensor, gradients, normal, passed, run
+from .base import ask, exercise, expect, expect_tensor, gradients, normal, passed, run, seeded
 from .watch import Watch
 
 STEPS, RATE = 30, 0.05
@@ -34,8 +34,7 @@ def own_rule(function: Callable) -> None:
     """Check a rule: its options, its head's shapes, gradient isolation, and that its loss falls in a few steps."""
     _expect_options(function)
     for place in _places():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             with Watch(rest=nn.ModuleList(place.rest)) as watch:
                 head = ask(function, place)
             watch.expect_untouched()
@@ -60,8 +59,7 @@ def _expect_options(function: Callable) -> None:
 
 def _places() -> list[Place]:
     """The first and the last auxiliary block of a small network: behind them other shapes, and two kinds of layers."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
+    with seeded(1):
         layers = [
             nn.Sequential(nn.Conv2d(i, o, 3, stride=s, padding=1), nn.BatchNorm2d(o), nn.ReLU())
             for i, o, s in ((6, 6, 1), (6, 8, 2), (8, 8, 1))
