@@ -3,5 +3,6 @@ student's version of a lesson."""
 
 from .answers import own
 from .lockstep import Beside, beside
+from .versions import executed_with
 
-__all__ = ["Beside", "beside", "own"]
+__all__ = ["Beside", "beside", "executed_with", "own"]

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
+from collections.abc import Callable
 from typing import TypeVar
 
+from .checks.base import CheckFailed
 from .checks.stub import unanswered
 
 Answer = TypeVar("Answer")
 
 
-def own(mine: Answer, library: Answer) -> Answer:
+def own(mine: Answer, library: Answer, check: Callable[[Answer], None] | None = None) -> Answer:
     """The reader's function or class; while it is still a stub the library's, and one line says so.
 
-    Nothing is called: a stub is known by its code. Example: `step = own(isolated_step, local_step)`.
+    Example: `step = own(isolated_step, local_step, check.isolated_step)`.
+
+    check: the exercise's. With it a wrong answer gives way too, so that later sections run to their end. Without it
+    nothing is called (a stub is known by its code), and what is answered is used as it is, right or wrong.
     """
-    if not unanswered(mine):
+    state = "answered" if unanswered(mine) else "right" if check and not _passes(mine, check) else ""
+    if not state:
         return mine
-    print(f"`{_name(mine)}` isn't answered yet: the library's {_name(library)} is used.")
+    print(f"`{_name(mine)}` isn't {state} yet: the library's {_name(library)} is used.")
     return library
+
+
+def _passes(mine: Answer, check: Callable[[Answer], None]) -> bool:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # its words stand under the exercise
+            check(mine)
+    except CheckFailed:
+        return False
+    return True
 
 
 def _name(answer: object) -> str:

@@ -1,12 +1,13 @@
-"""own(mine, library): the reader's function, or the library's with one line while the reader's is still a stub."""
+"""own(mine, library): the reader's function, or the library's with one line while the reader's isn't right yet."""
 
 import functools
+from importlib.metadata import version
 
 import pytest
 from exercises import LESSONS, stubs
 from torch import nn
 
-from mankit.teach import own
+from mankit.teach import executed_with, own
 from mankit.teach.checks.base import CheckFailed
 from mankit.teach.checks.man import look_ahead
 from mankit.teach.checks.stub import unanswered
@@ -112,6 +113,32 @@ def test_the_line_names_both(capsys):
         "`stub` isn't answered yet: the library's local_step is used.",
         "`bare` isn't answered yet: the library's own is used.",
     ]
+
+
+def passes(answer):
+    print("Passed: words that stand under the exercise already")
+
+
+def fails(answer):
+    raise CheckFailed("not yet")
+
+
+def test_with_its_check_a_wrong_answer_gives_way_too(capsys):
+    assert own(answered, local_step, fails) is local_step
+    assert capsys.readouterr().out == "`answered` isn't right yet: the library's local_step is used.\n"
+    assert own(answered, local_step, passes) is answered
+    assert capsys.readouterr().out == ""
+    assert own(stub, local_step, fails) is local_step
+    assert "isn't answered yet" in capsys.readouterr().out
+
+
+def test_versions_are_told_and_others_warned_of(capsys):
+    here = {name: version(name).partition("+")[0] for name in ("mankit", "torch")}
+    executed_with(**here)
+    assert capsys.readouterr().out == f"mankit {here['mankit']}, torch {here['torch']}\n"
+    executed_with(mankit=here["mankit"], torch="1.0.0")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"mankit {here['mankit']}, torch {here['torch']}" and "made with torch 1.0.0:" in second
 
 
 def test_nothing_is_called():
