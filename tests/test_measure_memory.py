@@ -11,11 +11,11 @@ from torch import nn
 
 from mankit.measure import (
     SavedBytes,
+    best_checkpoints,
     checkpointed_bytes,
     checkpointed_flops,
     cuda_peak,
     flops,
-    peak_saved_bytes,
     saved_bytes,
 )
 from mankit.networks import cifar_resnet
@@ -32,7 +32,7 @@ def kib_an_image(count, n):
 @pytest.mark.parametrize("cuts, expected", [((), 2416), (MERGED, 384), (PURE, 320)])
 def test_resnet32_peak(cuts, expected):
     x, y = batch(32, size=32)
-    assert kib_an_image(peak_saved_bytes(resnet32(cuts), x, y), 32) == pytest.approx(expected, rel=0.01)
+    assert kib_an_image(max(saved_bytes(resnet32(cuts), x, y)), 32) == pytest.approx(expected, rel=0.01)
 
 
 def test_resnet32_every_block_by_arithmetic():
@@ -119,12 +119,22 @@ def test_back_propagation_needs_more_than_its_largest_block_alone():
     whole.blocks = nn.ModuleList([nn.Sequential(*whole.blocks)])
     whole.heads = whole.heads[-1:]
     counts = saved_bytes(local, x, y)
-    assert max(counts) == peak_saved_bytes(local, x, y) < peak_saved_bytes(whole, x, y) < sum(counts)
-    assert checkpointed_bytes(whole, x, y) < peak_saved_bytes(whole, x, y)
+    (at_once,) = saved_bytes(whole, x, y)
+    assert max(counts) < at_once < sum(counts)
+    assert checkpointed_bytes(whole, x, y) < at_once
+
+
+def test_the_best_checkpoints_are_the_least_over_all_distances():
+    """Two equal units, a segment: less than a checkpoint at each, less than all at once; at the full depth BP's bytes
+    without the loss, which is a segment of its own."""
+    net, (x, y) = resnet32(()), batch(4, size=32)
+    peaks = {every: checkpointed_bytes(net, x, y, every) for every in range(1, 17)}
+    assert best_checkpoints(net, x, y) == (min(peaks.values()), min(peaks, key=peaks.get))
+    assert min(peaks.values()) < peaks[1] < peaks[16] <= saved_bytes(net, x, y)[0]
 
 
 def test_checkpointing_wants_one_block():
-    for measure in (checkpointed_bytes, checkpointed_flops):
+    for measure in (checkpointed_bytes, best_checkpoints, checkpointed_flops):
         with pytest.raises(ValueError, match="K=3 blocks.*K=1"):
             measure(conv_net(), *batch())
 

@@ -51,31 +51,16 @@ class Controls:
         self.rule = choice(
             "Rule", {label: rule for rule, label in rules.items()}, recipe.rule, "How blocks are trained"
         )
-        self.K = labelled(
-            w.IntSlider,
-            "Blocks K",
-            "How many gradient-isolated blocks (1: plain BP)",
-            value=recipe.K,
-            min=1,
-            max=max(recipe.K, units(recipe.network)),
-            continuous_update=False,  # a picture is drawn for each
-        )
+        words, top = "How many gradient-isolated blocks (1: plain BP)", max(recipe.K, units(recipe.network))
+        when_let_go = dict(continuous_update=False)  # a picture is drawn for each
+        self.K = labelled(w.IntSlider, "Blocks K", words, value=recipe.K, min=1, max=top, **when_let_go)
         names = dict.fromkeys([name for name in DATASETS if name != "folder"] + [recipe.data])
         self.data = choice("Data", names, recipe.data, "glyphs and digits need no download; photographs are made small")
         networks = dict.fromkeys([*NETWORKS, recipe.network])
         self.network = choice("Network", networks, recipe.network, "lab: 9 layers, lab16: 16; ResNets want a GPU")
         self.epochs = labelled(w.BoundedIntText, "Epochs", "Passes over the data", value=recipe.epochs, min=1, max=400)
-        self.lr = labelled(
-            w.FloatLogSlider,
-            "Learning rate",
-            "The highest; it warms up and falls again",
-            value=recipe.lr,
-            base=10,
-            min=-3,
-            max=0.5,
-            step=0.05,
-            readout_format=".3f",
-        )
+        words, exponents = "The highest; it warms up and falls again", dict(base=10, min=-3, max=0.5, step=0.05)
+        self.lr = labelled(w.FloatLogSlider, "Learning rate", words, value=recipe.lr, readout_format=".3f", **exponents)
         self.seed = labelled(w.BoundedIntText, "Seed", "Of weights, data and order", value=recipe.seed, min=0, max=9999)
         self.main = {name: self.__dict__[name] for name in MAIN}
         self.options = option_widgets(rules, recipe.options)

@@ -74,7 +74,7 @@ def _steps(total: int | None) -> Axis:
 
 
 def _bars(memory: dict[str, list[float]] | None) -> Bars:
-    """A bar for each block, and two for BP: with all its blocks at once, and with a checkpoint at each layer."""
+    """A bar for each block, and two for BP: with all its blocks at once, and with the best checkpoints."""
     sizes = [*memory["blocks"], *memory["BP"], *memory["BP, checkpointed"]] if memory else [0, 0, 0]
     names = ["this run"] if memory and len(sizes) == 3 else [str(k + 1) for k in range(len(sizes) - 2)]
     looks = [Look("blue")] * len(names) + [Look("black", hatch="/"), Look("red", hatch="x")]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from ..images import Data, Split, batches
-from ..measure import block_accuracy, block_cka, checkpointed_bytes, ema_distance, probe_accuracy, saved_bytes
+from ..measure import best_checkpoints, block_accuracy, block_cka, ema_distance, probe_accuracy, saved_bytes
 from ..rules import ONE_BLOCK, entry_of
 from ..studies import Recipe, Run, load_data
 from ..studies.run import LossSum
@@ -164,4 +164,4 @@ def _first(split: Split, n: int) -> tuple[Tensor, Tensor]:
 
 def _bp_bytes(bp: Run, batch: int) -> tuple[int, int]:
     x, y = _first(bp.data.train, batch)
-    return saved_bytes(bp.net, x, y)[0], checkpointed_bytes(bp.net, x, y)
+    return saved_bytes(bp.net, x, y)[0], best_checkpoints(bp.net, x, y)[0]

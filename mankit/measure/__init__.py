@@ -4,13 +4,14 @@ from .accuracy import block_accuracy, eval_mode, evaluate
 from .ema import ema_distance
 from .flops import checkpointed_flops, flops
 from .gradients import gradient_cosine
-from .memory import SavedBytes, checkpointed_bytes, cuda_peak, layer_bytes, peak_saved_bytes, saved_bytes
+from .memory import SavedBytes, best_checkpoints, checkpointed_bytes, cuda_peak, layer_bytes, saved_bytes
 from .probe import block_features, linear_probe, probe_accuracy
 from .similarity import MinibatchCKA, block_cka, cka, cka_matrix
 
 __all__ = [
     "MinibatchCKA",
     "SavedBytes",
+    "best_checkpoints",
     "block_accuracy",
     "block_cka",
     "block_features",
@@ -26,7 +27,6 @@ __all__ = [
     "gradient_cosine",
     "layer_bytes",
     "linear_probe",
-    "peak_saved_bytes",
     "probe_accuracy",
     "saved_bytes",
 ]

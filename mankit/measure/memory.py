@@ -66,30 +66,32 @@ def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> list[int]:
     return counts
 
 
-def peak_saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
-    """The largest of `saved_bytes`: what the activations of one training step need at a time."""
-    return max(saved_bytes(net, x, y))
+def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor, every: int = 1) -> int:
+    """Peak bytes of back-propagation with a checkpoint every so many layers (Chen et al. 2016, sublinear memory).
 
-
-def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
-    """Peak bytes of back-propagation with a checkpoint at every layer (Chen et al. 2016, sublinear memory).
-
-    The forward pass keeps only each layer's input; the backward pass, from the last layer to the first,
-    runs a layer again and needs what that saves on top of the inputs up to there. Classifier and loss are
+    The forward pass keeps only each segment's input; the backward pass, from the last segment to the first,
+    runs one again and needs what that saves on top of the inputs up to there. Classifier and loss are
     the last segment. Left out as in `saved_bytes`. Raises ValueError unless the network has K=1 block.
     """
     check_one_block(net)
     net = copy.deepcopy(net).train()
-    h = net.normalize(x)
+    h, layers = net.normalize(x), list(net.blocks[0])
     exclude = [*net.parameters(), *net.buffers(), x, y, h]
-    kept, peak = 0, 0  # kept: the inputs of the layers so far, without the images
-    for segment in [*net.blocks[0], lambda h: net.heads[0].loss(h, x, y)]:
+    segments = [nn.Sequential(*layers[i : i + every]) for i in range(0, len(layers), every)]
+    kept, peak = 0, 0  # kept: the inputs of the segments so far, without the images
+    for segment in [*segments, lambda h: net.heads[0].loss(h, x, y)]:
         with SavedBytes([*exclude, h]) as saved:
             output = segment(h)
         peak = max(peak, kept + saved.bytes)
         h = output.detach().requires_grad_()
         kept += h.untyped_storage().nbytes()
     return peak
+
+
+def best_checkpoints(net: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
+    """The least of `checkpointed_bytes` over segments of 1, 2, 3, ... layers, and the layers in a segment there."""
+    check_one_block(net)
+    return min((checkpointed_bytes(net, x, y, every), every) for every in range(1, len(net.blocks[0]) + 1))
 
 
 def layer_bytes(layers: Sequence[nn.Module], image_shape: tuple[int, int, int]) -> list[int]:

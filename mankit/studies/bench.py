@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..blocks import LocalNet
 from ..errors import at_least, choose
-from ..measure import checkpointed_bytes, checkpointed_flops, cuda_peak, flops, peak_saved_bytes
+from ..measure import checkpointed_bytes, checkpointed_flops, cuda_peak, flops, saved_bytes
 from ..networks import build_network
 from ..rules import ONE_BLOCK, RULES, entry_of, local_net, options_of
 from ..scaling.checkpointing import checkpointed
@@ -102,9 +102,9 @@ def costs(net: LocalNet, x: Tensor, y: Tensor, bf16: bool = False, checkpoints: 
 
     checkpoints: of the network as it would be with a checkpoint at every layer (K=1 only).
     """
-    count_bytes, count_flops = (checkpointed_bytes, checkpointed_flops) if checkpoints else (peak_saved_bytes, flops)
+    count_flops = checkpointed_flops if checkpoints else flops
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        saved = count_bytes(net, x, y)
+        saved = checkpointed_bytes(net, x, y) if checkpoints else max(saved_bytes(net, x, y))
     few = x[:4]  # FLOPs are proportional to the images
     return {"saved_kib": saved / len(x) / 2**10, "gflops": count_flops(net, few, y[:4]) / len(few) / 1e9}
 
