@@ -2,43 +2,44 @@
 
 import numpy as np
 import torch
+from answers_03_core import EXERCISES as CORE
 from answers_03_losses import EXERCISES as MORE
 from exercises import Exercise, assert_each_check_has_its_exercise
 from torch.nn import functional as F
 
-from mankit.rules.infopro import supervised_contrastive
+from mankit.rules.infopro import InfoProHead, supervised_contrastive
 from mankit.teach.checks import infopro as check
 
 bce = F.binary_cross_entropy_with_logits
 
 
-def by_log_of_sigmoid(z, x):
-    return -(x * torch.log(torch.sigmoid(z)) + (1 - x) * torch.log(1 - torch.sigmoid(z))).mean()
+def by_log_of_sigmoid(s, x):
+    return -(x * torch.log(torch.sigmoid(s)) + (1 - x) * torch.log(1 - torch.sigmoid(s))).mean()
 
 
-def unstable_exponential(z, x):
-    return (torch.log(1 + torch.exp(z)) - x * z).mean()
+def unstable_exponential(s, x):
+    return (torch.log(1 + torch.exp(s)) - x * s).mean()
 
 
-def clipped_probabilities(z, x):
-    return F.binary_cross_entropy(torch.sigmoid(z).clamp(1e-6, 1 - 1e-6), x)
+def clipped_probabilities(s, x):
+    return F.binary_cross_entropy(torch.sigmoid(s).clamp(1e-6, 1 - 1e-6), x)
 
 
-def gradient_of_max(z, x):
+def gradient_of_max(s, x):
     """Right values, but the part that matters is detached."""
-    return (F.softplus(z).detach() - x * z).mean()
+    return (F.softplus(s).detach() - x * s).mean()
 
 
-def with_pen_and_paper(z, x):
-    return torch.mean(z.clamp(min=0) - x * z + torch.log1p(torch.exp(-z.abs())))
+def with_pen_and_paper(s, x):
+    return torch.mean(s.clamp(min=0) - x * s + torch.log1p(torch.exp(-s.abs())))
 
 
-def by_logsigmoid(z, x):
-    return -(x * F.logsigmoid(z) + (1 - x) * F.logsigmoid(-z)).mean()
+def by_logsigmoid(s, x):
+    return -(x * F.logsigmoid(s) + (1 - x) * F.logsigmoid(-s)).mean()
 
 
-def by_soft_margin(z, x):
-    return F.softplus(-z).mul(x).add(F.softplus(z).mul(1 - x)).sum() / z.numel()
+def by_soft_margin(s, x):
+    return F.softplus(-s).mul(x).add(F.softplus(s).mul(1 - x)).sum() / s.numel()
 
 
 def by_interpolation(i, K, first, last):
@@ -66,19 +67,19 @@ EXERCISES = [
             (by_log_of_sigmoid, "is not finite for logits of 300: never take log"),
             (unstable_exponential, "is not finite for logits of 300"),
             (clipped_probabilities, "don't clip probabilities"),
-            (lambda z, x: F.binary_cross_entropy(z.sigmoid(), x), "don't clip probabilities"),
-            (lambda z, x: bce(z, x, reduction="sum"), "the loss is a sum: take the mean"),
-            (lambda z, x: bce(z, x, reduction="none"), r"should have shape \(\), but it has shape \(4, 3, 5, 5\)"),
-            (lambda z, x: bce(x, z), "logits and image are swapped"),
-            (lambda z, x: -bce(z, x), "the sign is wrong"),
-            (lambda z, x: (z.sigmoid() - x).square().mean(), r"is it log\(1 \+ e\^z\) - x z"),
-            (lambda z, x: bce(z, x).detach(), "the loss has no gradient"),
-            (gradient_of_max, r"the gradient should be \(sigmoid\(z\) - x\)"),
+            (lambda s, x: F.binary_cross_entropy(s.sigmoid(), x), "don't clip probabilities"),
+            (lambda s, x: bce(s, x, reduction="sum"), "the loss is a sum: take the mean"),
+            (lambda s, x: bce(s, x, reduction="none"), r"should have shape \(\), but it has shape \(4, 3, 5, 5\)"),
+            (lambda s, x: bce(x, s), "logits and image are swapped"),
+            (lambda s, x: -bce(s, x), "the sign is wrong"),
+            (lambda s, x: (s.sigmoid() - x).square().mean(), r"is it log\(1 \+ e\^s\) - x s"),
+            (lambda s, x: bce(s, x).detach(), "the loss has no gradient"),
+            (gradient_of_max, r"the gradient should be \(sigmoid\(s\) - x\)"),
             (bce, "write the formula out"),
             (torch.nn.BCEWithLogitsLoss(), "write the formula out"),
-            (lambda z, x: with_pen_and_paper(z.mul_(1), x.mul_(0.5)), "changed x itself"),
-            (lambda z, x: None, "returned None"),
-            (lambda z, x: bce(z, x).item(), "should be a tensor, but it is float"),
+            (lambda s, x: with_pen_and_paper(s.mul_(1), x.mul_(0.5)), "changed x itself"),
+            (lambda s, x: None, "returned None"),
+            (lambda s, x: bce(s, x).item(), "should be a tensor, but it is float"),
         ],
         right=[with_pen_and_paper, by_logsigmoid, by_soft_margin],
     ),
@@ -123,8 +124,9 @@ EXERCISES = [
 
 
 def test_there_is_a_check_for_each_exercise():
-    assert_each_check_has_its_exercise(check, EXERCISES + MORE)
+    assert_each_check_has_its_exercise(check, EXERCISES + MORE + CORE)
 
 
-def test_the_library_passes_the_same_check():
+def test_the_library_passes_the_same_checks():
     check.contrastive_loss(supervised_contrastive)
+    check.infopro_loss(InfoProHead.loss)

@@ -3,6 +3,8 @@
 import pytest
 from answers_02_head import EXERCISES as HEAD
 from answers_02_measure import EXERCISES as MEASURE
+from answers_03_core import EXERCISES as INFOPRO_CORE
+from answers_03_core import NOT_ASKED
 from answers_03_losses import EXERCISES as LOSSES
 from answers_04_step import EXERCISES as STEP
 from answers_05_decisions import EXERCISES as DECISIONS
@@ -18,12 +20,12 @@ from test_05_what_makes_man_work import EXERCISES as STUDY
 LESSONS = {
     "01_backprop": BACKPROP,
     "02_dgl": DGL + HEAD + MEASURE,
-    "03_infopro": INFOPRO + LOSSES,
+    "03_infopro": INFOPRO + INFOPRO_CORE + LOSSES,
     "04_man": MAN + STEP,
     "05_what_makes_man_work": STUDY + DECISIONS,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
-NOT_YET = CORE + RULE  # checks that no lesson asks for yet
+NOT_YET = CORE + NOT_ASKED + RULE  # checks that no lesson asks for yet
 ALL = [exercise for exercises in LESSONS.values() for exercise in exercises] + NOT_YET
 
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 03, InfoPro: the reconstruction loss, its weights, the contrastive loss, isolation."""
+"""Checks of lesson 03, InfoPro: the reconstruction loss, the weights, local losses, isolation, the contrastive loss."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import CheckFailed, all_close, ask, close, exercise, expect, expect_number, expect_tensor, gradients, passed
+from .infopro_head import infopro_loss as infopro_loss
 from .watch import Watch
 
 bce = F.binary_cross_entropy_with_logits
@@ -24,22 +25,22 @@ def _generator(seed: int) -> torch.Generator:
 def reconstruction_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """`function(logits, x)`: binary cross-entropy of images (B, 3, H, W) against logits; mean, stable."""
     gen = _generator(0)
-    z, x = torch.randn(4, 3, 5, 5, generator=gen), torch.rand(4, 3, 5, 5, generator=gen)
-    right = bce(z, x)
-    with Watch(logits=z, x=x) as watch:
-        loss = ask(function, z, x)
+    s, x = torch.randn(4, 3, 5, 5, generator=gen), torch.rand(4, 3, 5, 5, generator=gen)
+    right = bce(s, x)
+    with Watch(logits=s, x=x) as watch:
+        loss = ask(function, s, x)
     loss = expect_tensor(loss, (), "the loss (a mean over images, channels and pixels)")
     watch.expect_untouched()
-    expect(not close(loss, right * z.numel(), 1e-3), "the loss is a sum: take the mean over images, channels, pixels.")
+    expect(not close(loss, right * s.numel(), 1e-3), "the loss is a sum: take the mean over images, channels, pixels.")
     expect(not close(loss, -right), "the sign is wrong: a loss falls as the picture gets better.")
-    expect(not close(loss, bce(x, z)), "logits and image are swapped: the decoder's logits come first.")
+    expect(not close(loss, bce(x, s)), "logits and image are swapped: the decoder's logits come first.")
     expect(
         close(loss, right),
         f"the loss is {float(loss):.4f}, but it should be {float(right):.4f}: "
-        "is it log(1 + e^z) - x z, with z the logits, averaged?",
+        "is it log(1 + e^s) - x s, with s the logits, averaged?",
     )
     far = torch.full((1, 3, 2, 2), 300.0)
-    loud = "is not finite for logits of 300: never take log(sigmoid(z)); use softplus, or max(z, 0) and log1p."
+    loud = "is not finite for logits of 300: never take log(sigmoid(s)); use softplus, or max(s, 0) and log1p."
     for logits, image, true in ((far, 0 * far, 300.0), (-far, 0 * far + 1, 300.0), (far, 0 * far + 1, 0.0)):
         value = ask(function, logits, image)
         expect(math.isfinite(float(value)), f"the loss {loud}")
@@ -48,13 +49,13 @@ def reconstruction_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
             f"for confident logits the loss is {float(value):.1f}, not {true:.1f}: "
             "don't clip probabilities; work with the logits.",
         )
-    z = torch.cat([z.flatten(), torch.tensor([300.0, -300.0])]).requires_grad_()
+    s = torch.cat([s.flatten(), torch.tensor([300.0, -300.0])]).requires_grad_()
     x = torch.cat([x.flatten(), torch.tensor([0.3, 0.3])])
-    loss = ask(function, z.view(1, 1, 1, -1), x.view(1, 1, 1, -1))
+    loss = ask(function, s.view(1, 1, 1, -1), x.view(1, 1, 1, -1))
     expect(loss.requires_grad, "the loss has no gradient: don't use .item(), .detach() or no_grad.")
-    (gradient,) = gradients(loss, z)
+    (gradient,) = gradients(loss, s)
     expect(bool(gradient.isfinite().all()), f"the gradient {loud}")
-    expect(close(gradient * len(z), z.sigmoid() - x), "the gradient should be (sigmoid(z) - x) / number of pixels.")
+    expect(close(gradient * len(s), s.sigmoid() - x), "the gradient should be (sigmoid(s) - x) / number of pixels.")
     ready = sorted(name for name in watch.called if "cross_entropy" in name or name == "soft_margin_loss")
     expect(not ready, f"right, but by PyTorch's {' and '.join(ready)}: write the formula out, with softplus or log1p.")
     passed("the formula, its gradient, and no overflow at logits of +-300.")
