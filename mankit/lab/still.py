@@ -10,12 +10,14 @@ from ..studies import Recipe
 from . import figure
 from .watch import History, Own, watch
 
+POINTS = 6  # of a curve: measuring takes longer than training here, and nobody watches
+
 
 class Still:
     """The panel where there is no live page: a run, trained when it is displayed, and its figure."""
 
     def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None) -> None:
-        self.recipe, self._how = recipe, dict(device=device, own=own)
+        self.recipe, self._how = recipe, dict(device=device, own=own, points=POINTS)
         self.history: History | None = None
 
     def train(self) -> History:
