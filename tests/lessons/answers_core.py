@@ -1,4 +1,4 @@
-"""The checks of a method's core with the library's own signatures: a small net's backward pass, InfoPro's head."""
+"""The checks of a method's core with the library's own signatures: InfoPro's head."""
 
 import functools
 
@@ -9,47 +9,8 @@ from torch.nn import functional as F
 
 from mankit.rules.infopro import Decoder, InfoProHead
 from mankit.teach.checks.infopro_head import decoder, infopro_loss
-from mankit.teach.checks.net import net_backward
 
 bce = F.binary_cross_entropy_with_logits
-
-
-def backward(x, y, W1, b1, W2, b2, *, mean=True, label=1, mask=True, sign=1, second=lambda a: a.relu()):
-    a = x @ W1.T + b1
-    z = a.relu() @ W2.T + b2
-    d_z = sign * (z.softmax(1) - label * F.one_hot(y, 3)) / (len(x) if mean else 1)
-    d_a = d_z @ W2 * ((a > 0) if mask else 1)
-    return d_a.T @ x, d_a.sum(0), d_z.T @ second(a), d_z.sum(0)
-
-
-def with_a_loop(x, y, W1, b1, W2, b2):
-    """One example after the other."""
-    total = [torch.zeros_like(w) for w in (W1, b1, W2, b2)]
-    for example, label in zip(x, y, strict=True):
-        a = W1 @ example + b1
-        d_z = (W2 @ a.clamp(min=0) + b2).softmax(0)
-        d_z[label] -= 1
-        d_a = W2.T @ d_z * (a > 0)
-        parts = torch.outer(d_a, example), d_a, torch.outer(d_z, a.clamp(min=0)), d_z
-        total = [t + part / len(x) for t, part in zip(total, parts, strict=True)]
-    return total
-
-
-def by_autograd(x, y, *weights):
-    W1, b1, W2, b2 = leaves = [w.clone().requires_grad_() for w in weights]
-    F.cross_entropy((x @ W1.T + b1).relu() @ W2.T + b2, y).backward()
-    return [leaf.grad for leaf in leaves]
-
-
-def turned(*given):
-    d_W1, d_b1, d_W2, d_b2 = backward(*given)
-    return d_W1.T, d_b1, d_W2, d_b2
-
-
-def moves_the_weights(x, y, W1, b1, W2, b2):
-    answer = backward(x, y, W1, b1, W2, b2)
-    W1 -= 0.1 * answer[0]
-    return answer
 
 
 def with_(function, **change):
@@ -112,23 +73,6 @@ class Grey(nn.Module):
 
 
 EXERCISES = [
-    Exercise(
-        "net_backward",
-        net_backward,
-        wrong=[
-            (with_(backward, mean=False), "d_b2 is B times too large"),
-            (with_(backward, label=0), "d_b2: 1 is missing at the label"),
-            (with_(backward, sign=-1), "d_b2: the sign is wrong"),
-            (with_(backward, mask=False), "d_b1: ReLU's mask is missing"),
-            (with_(backward, second=lambda a: a), "d_W2: the input of the second layer is h"),
-            (turned, "d_W1 has the shape of its weight's transpose"),
-            (by_autograd, "right, but by autograd"),
-            (moves_the_weights, "changed W1 itself"),
-            (lambda *given: backward(*given)[:2], "return four tensors"),
-            (lambda *given: None, "returned None"),
-        ],
-        right=[backward, with_a_loop],
-    ),
     Exercise(
         "infopro_loss",
         infopro_loss,

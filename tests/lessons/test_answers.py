@@ -1,6 +1,7 @@
 """Each check on many answers: its lesson's solution and stub, wrong ones, and right ones in other styles."""
 
 import pytest
+from answers_01_net import EXERCISES as NET
 from answers_02_head import EXERCISES as HEAD
 from answers_02_measure import EXERCISES as MEASURE
 from answers_03_losses import EXERCISES as LOSSES
@@ -16,7 +17,7 @@ from test_04_man import EXERCISES as MAN
 from test_05_what_makes_man_work import EXERCISES as STUDY
 
 LESSONS = {
-    "01_backprop": BACKPROP,
+    "01_backprop": BACKPROP + NET,
     "02_dgl": DGL + HEAD + MEASURE,
     "03_infopro": INFOPRO + LOSSES,
     "04_man": MAN + STEP,
