@@ -142,3 +142,12 @@ def test_a_step_that_ends_is_not_broken_off(impatient):
     session.stop()
     session.join(60)
     assert session.state == "stopped" and len(calls) % 3 == 0  # after the step of all three blocks
+
+
+def test_where_no_page_is_live_a_step_that_fails_is_told_and_the_notebook_goes_on(capsys):
+    def fails(block, head, h, x, y):
+        raise RuntimeError("shapes differ\nand more")
+
+    settings = dict(K=3, epochs=1, batch=20, widths=(4, 6, 8), train_size=60, val_size=40, test_size=40, live=False)
+    panel("dgl", step=fails, **settings)._ipython_display_()
+    assert capsys.readouterr().out == "Your code stopped this run with RuntimeError: shapes differ\n"
