@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# two tests at a time: most compute on one core
+TWO := -n 2 --dist worksteal
 
 .PHONY: lab test test-lessons reproduce clean
 
@@ -15,10 +17,10 @@ lab: $(VENV)/.lab
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TWO)
 
 test-lessons: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -m lesson
+	$(VENV)/bin/python -m pytest $(TWO) -m lesson
 
 reproduce: $(VENV)/.lab
 	$(VENV)/bin/mankit reproduce all --profile quick --jobs 2

@@ -90,7 +90,7 @@ def train_batch(
     if ema_update == "after":
         for head, next_block in zip(net.heads, net.blocks[1:], strict=False):
             head.after_step(next_block)
-    return torch.stack(losses)
+    return torch.stack([torch.as_tensor(loss) for loss in losses])  # a step of one's own may give a plain number
 
 
 def _step(optimizer: Optimizer) -> None:

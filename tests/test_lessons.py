@@ -28,6 +28,12 @@ def quick(path, parameters):
     return {name: value for name, value in {**QUICK, **parameters}.items() if name in known}
 
 
+def rating(exercise):
+    """An exercise's metadata as its text shows it."""
+    points = f"{exercise.points} point{'s' * (exercise.points > 1)}"
+    return f"*Difficulty {exercise.difficulty} of 3, about {exercise.minutes} minutes, {points}.*"
+
+
 @every_lesson
 def test_a_lesson_has_all_its_parts(path):
     nb = nbformat.read(path, as_version=4)
@@ -35,18 +41,22 @@ def test_a_lesson_has_all_its_parts(path):
     for part in ("goals", "what you need", "how long", "references", "we saw"):
         assert re.search(part, prose, re.IGNORECASE), f"no part about '{part}'"
     assert re.search(r"\d+\s*(s|seconds|min)", prose)
+    (set_up,) = [cell for cell in nb.cells if "executed_with(" in cell.source and "mankit.teach" in cell.source]
+    assert len([line for line in set_up.source.splitlines() if line.strip()]) <= 10
+    assert "Note:" not in "".join(output.text for output in set_up.outputs)  # executed with the versions that it names
     assert len(tagged(nb, "instructor")) >= 1
     exercises, checks = tagged(nb, "exercise"), tagged(nb, "check")
     assert len(exercises) >= 4
     assert len(exercises) == len(checks)
     assert len(re.findall(r"^### Exercise", prose, re.MULTILINE)) == len(exercises)
     assert len(re.findall("<summary>Hint", prose)) == len(exercises)
-    assert len(re.findall("Difficulty", prose)) >= len(exercises)
+    assert re.findall(r"^\*Difficulty.*", prose, re.MULTILINE) == [rating(cell.metadata.mankit) for cell in exercises]
     for exercise, check in zip(exercises, checks, strict=True):
         assert exercise.source.count("### BEGIN SOLUTION") == exercise.source.count("### END SOLUTION") == 1
         assert exercise.metadata.nbgrader.solution
         assert exercise.metadata.jupyter.source_hidden  # the solution is folded away
         assert check.metadata.nbgrader.grade
+        assert check.metadata.nbgrader.points == exercise.metadata.mankit.points
         assert check.metadata.nbgrader.grade_id == exercise.metadata.nbgrader.grade_id + "-check"
 
 

@@ -4,13 +4,15 @@ import functools
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from mankit.heads import Head
 from mankit.rules import dgl
 from mankit.rules.man import MomentumHead, man
 from mankit.studies import Recipe, Run, load_data
 from mankit.teach.lockstep import Beside, beside
-from mankit.training import train_batch
+from mankit.training import local_step, train_batch
 
 DGL = Recipe(
     rule="dgl",
@@ -179,6 +181,34 @@ def test_a_readers_head_is_compared_too(head, what, hint, data):
     else:
         assert (both.parting.step, both.parting.block, both.parting.what) == (1, 1, what)
         assert hint in both.parting.hint
+
+
+class OtherNames(nn.Module):
+    """Pool and linear layer, as the library's head, under names of its own."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.scores = body[-1]
+
+    def forward(self, h):
+        return self.scores(h.mean((2, 3)))
+
+
+def test_a_head_may_call_its_layers_otherwise(data):
+    def mine(place):
+        return Head(OtherNames(dgl.greedy(place).body))
+
+    both = beside(Run(DGL.but(rule=mine, options={}), data), Run(DGL, data), steps=3)
+    assert both.parting is None or "rounding" in both.parting.hint  # the mean is taken in another way
+    assert both.parting is None or both.parting.step > 0  # the weights at the start are the same
+
+
+def test_a_step_may_give_its_loss_as_a_plain_number(data):
+    def step(*given):
+        features, loss = local_step(*given)
+        return features, loss.item()
+
+    assert beside(with_step(step, data), Run(DGL, data), steps=3).parting is None
 
 
 # --- what else there is ---

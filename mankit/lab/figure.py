@@ -197,4 +197,4 @@ def summary(history: History, kept: History | None = None, by_probe: bool = Fals
         parts.append(f"EMA's distance to its layer: {', '.join(say(value) for value in distances[:-1])}.")
     largest, (bp,), (checkpointed,) = max(history.memory["blocks"]), *list(history.memory.values())[1:]
     parts.append(f"Memory: largest block {largest:.1f} MiB, BP {bp:.1f}, BP checkpointed {checkpointed:.1f}.")
-    return " ".join([*parts, caution(history, kept), history.beside]).strip()
+    return " ".join(filter(None, [*parts, caution(history, kept), history.beside]))

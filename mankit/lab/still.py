@@ -6,6 +6,7 @@ import torch
 from tqdm import tqdm
 
 from .. import charts
+from ..errors import first_line
 from ..studies import Recipe
 from . import figure
 from .watch import History, Own, watch
@@ -15,7 +16,7 @@ class Still:
     """The panel where there is no live page: a run, trained when it is displayed, and its figure."""
 
     def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None) -> None:
-        self.recipe, self._how = recipe, dict(device=device, own=own)
+        self.recipe, self._how = recipe, dict(device=device, own=own, points=6)  # measuring takes longest
         self.history: History | None = None
 
     def train(self) -> History:
@@ -30,4 +31,9 @@ class Still:
         return self.history
 
     def _ipython_display_(self) -> None:
-        charts.show(figure.chart_of(self.train()).but(width=860))
+        try:
+            charts.show(figure.chart_of(self.train()).but(width=860))
+        except Exception as error:
+            if not self._how["own"]:
+                raise
+            print(f"Your code stopped this run with {type(error).__name__}: {first_line(error)}")

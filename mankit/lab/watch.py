@@ -76,7 +76,9 @@ def _load(name: str, seed: int, options: tuple[tuple[str, object], ...], device:
 class Watched:
     """A run, beside it a BP network of the same seed that takes the same steps, and what is measured of both."""
 
-    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None, points: int = 24
+    ) -> None:
         data = _load(recipe.data, recipe.seed, tuple(sorted(recipe.data_options.items())), device)
         bp = Run(recipe.but(rule=ONE_BLOCK, options={}), data)  # for memory, and to compare with
         self.run = Run(recipe, data)
@@ -90,7 +92,7 @@ class Watched:
             recipe,
             K=self.run.measured_net.K,
             total=len(self.run),
-            every=max(1, len(self.run) // 24),
+            every=max(1, len(self.run) // points),
             memory={"blocks": blocks, "BP": of_bp[:1], "BP, checkpointed": of_bp[1:]},
             decay=next((head.decay for head in self.run.net.heads if head.decay is not None), None),
         )
@@ -135,16 +137,21 @@ class Watched:
 
 
 def watch(
-    recipe: Recipe, live: Live | None = None, with_bp: bool = True, device: str = "auto", own: Own | None = None
+    recipe: Recipe,
+    live: Live | None = None,
+    with_bp: bool = True,
+    device: str = "auto",
+    own: Own | None = None,
+    points: int = 24,
 ) -> Iterator[Watched]:
-    """Train a recipe step by step, measured at step 0 and then about 24 times: yields after each step.
+    """Train a recipe step by step, measured at step 0 and then at about so many points: yields after each step.
 
     live: what another thread may change meanwhile. with_bp: train a BP network of the same seed beside it, to
     compare with; the run's own numbers don't depend on it. own: the reader's code, to be compared with the library's.
     Raises: ValueError as `Run` does.
     """
     live = live or Live()
-    watched = Watched(recipe, with_bp, device, own)
+    watched = Watched(recipe, with_bp, device, own, points)
     watched.measure()
     yield watched
     bp_steps = iter(watched.bp) if watched.bp else itertools.repeat(None)

@@ -71,9 +71,7 @@ def options_of(rule: str | Rule, base: str | Rule | None = None) -> dict[str, in
     """A rule's options by name, with their defaults and types; one over a `base` takes those of its base too."""
     signature = inspect.signature(entry_of(rule).build, eval_str=True)
     own = {p.name: p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
-    if "base" in own:
-        return options_of(base or own["base"].default) | own
-    return own
+    return options_of(base or own["base"].default) | own if "base" in own else own
 
 
 def help_of(rule: str | Rule) -> dict[str, str]:
@@ -85,9 +83,8 @@ def help_of(rule: str | Rule) -> dict[str, str]:
 
 def bases_of(rule: str | Rule) -> list[str]:
     """The names of the rules that a rule may be built over: those with auxiliary heads, but not the rule itself."""
-    entries = {name: entry_of(name) for name in RULES}
     own = entry_of(rule).build
-    return [name for name, entry in entries.items() if not entry.one_block and entry.build is not own]
+    return [name for name in RULES if not entry_of(name).one_block and entry_of(name).build is not own]
 
 
 def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
@@ -136,8 +133,7 @@ def local_net(
     *shapes, logits = shapes_behind([*blocks, classifier], image_shape)
     if logits != (classes,):
         raise ValueError(f"classes={classes}, but the classifier's output is {logits}: hand in the right number")
-    heads, last = [], len(blocks) - 2
-    done = 0
+    heads, last, done = [], len(blocks) - 2, 0
     for i, block in enumerate(blocks[:-1]):
         done += len(block)
         place = Place(shapes[i], layers[done:], i / last if last else 0.0, classes, done - 1, len(layers), generator)

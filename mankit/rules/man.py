@@ -51,6 +51,17 @@ def man(
     return MomentumHead(head, learnable_bias, ema, decay, twin=branches == "twin")
 
 
+def look_ahead(learnable_bias: nn.Module, ema: nn.Module, h: Tensor) -> Tensor:
+    """z = B(h) + E(h): the features h (B, C, H, W) as they will be behind the next block's first layer."""
+    return learnable_bias(h) + ema(h)
+
+
+@torch.no_grad()
+def ema_update(ema: nn.Module, layer: nn.Module, decay: float) -> None:
+    """ema <- decay * ema + (1 - decay) * layer, in place, parameters only, all tensors in one call."""
+    get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(layer.parameters()), None)
+
+
 class MomentumHead(Head):
     """Two units built like the next block's first layer, then any other head (`base`).
 
@@ -76,8 +87,7 @@ class MomentumHead(Head):
         if learnable_bias is None and ema is None:
             raise ValueError("learnable_bias and ema are both None: MAN needs at least one branch")
         self.base, self.learnable_bias, self.ema, self.twin = base, learnable_bias, ema, twin
-        self.has_logits = base.has_logits
-        self._decay = _checked(decay)
+        self.has_logits, self.decay = base.has_logits, decay
         if self.average is not None:
             ema.requires_grad_(False)
 
@@ -93,12 +103,14 @@ class MomentumHead(Head):
 
     @decay.setter
     def decay(self, value: float) -> None:
-        self._decay = _checked(value)
+        if not 0 <= value <= 1:
+            raise ValueError(f"decay={value}: choose a number from 0 (copy) to 1 (frozen); published: 0.995")
+        self._decay = float(value)
 
     def look_ahead(self, h: Tensor) -> Tensor:
         """Features after the next block's first layer, as this block foresees them."""
         branches = [branch for branch in (self.learnable_bias, self.ema) if branch is not None]
-        return branches[0](h) if len(branches) == 1 else branches[0](h) + branches[1](h)
+        return branches[0](h) if len(branches) == 1 else look_ahead(*branches, h)
 
     def forward(self, h: Tensor) -> Tensor:  # (B, C, H, W) -> (B, classes)
         return self.base(self.look_ahead(h))
@@ -106,15 +118,7 @@ class MomentumHead(Head):
     def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return self.base.loss(self.look_ahead(h), x, y)
 
-    @torch.no_grad()
     def after_step(self, next_block: nn.Module) -> None:
-        """Move the EMA towards the next block's first layer, in place, all tensors in one call."""
+        """Move the EMA towards the next block's first layer."""
         if self.average is not None and self._decay < 1:  # at 1 nothing moves
-            update = get_ema_multi_avg_fn(self._decay)
-            update(list(self.average.parameters()), list(next_block[0].parameters()), None)
-
-
-def _checked(decay: float) -> float:
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay={decay}: choose a number from 0 (copy) to 1 (frozen); published: 0.995")
-    return float(decay)
+            ema_update(self.average, next_block[0], self._decay)

@@ -25,7 +25,8 @@ def own(mine: Answer, library: Answer, check: Callable[[Answer], None] | None = 
     state = "answered" if unanswered(mine) else "right" if check and not _passes(mine, check) else ""
     if not state:
         return mine
-    print(f"`{_name(mine)}` isn't {state} yet: the library's {_name(library)} is used.")
+    whose = "lesson" if getattr(library, "__module__", "") == "__main__" else "library"
+    print(f"`{_name(mine)}` isn't {state} yet: the {whose}'s {_name(library)} is used.")
     return library
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,8 +79,8 @@ class Beside:
 
     def __init__(self, mine: Trained, library: Trained) -> None:
         self.mine, self.library, self.steps = mine, library, 0
-        self.tensors = len(library.net.state_dict())
-        self.parting = self._first(0, "start", *(dict(run.net.state_dict()) for run in (mine, library)))
+        self.tensors, self._names = len(library.net.state_dict()), _names(mine.net, library.net)
+        self.parting = self._first(0, "start", self._renamed(mine.net.state_dict()), dict(library.net.state_dict()))
 
     def __iter__(self) -> Iterator[tuple[Step, Step]]:
         with ExitStack() as hooks:
@@ -97,7 +97,7 @@ class Beside:
 
     def _compare(self, mine: Step, its: Step, my_gradients: _Gradients, its_gradients: _Gradients) -> Parting | None:
         """In the order in which things happen: a forward pass, its gradients, the averages, the update."""
-        states = [dict(run.net.state_dict()) for run in (self.mine, self.library)]
+        states = [self._renamed(self.mine.net.state_dict()), dict(self.library.net.state_dict())]
         kinds = {name: _kind(name, self.library.net) for name in states[1]}
 
         def only(what: str) -> list[dict[str, Tensor]]:
@@ -108,12 +108,15 @@ class Beside:
             self._first(self.steps, "loss", *losses),
             self._first(self.steps, "BatchNorm statistic", *only("BatchNorm statistic")),
             self._first(self.steps, "EMA's statistic", *only("EMA's statistic")),
-            self._first(self.steps, "gradient", my_gradients.now, its_gradients.now),
+            self._first(self.steps, "gradient", self._renamed(my_gradients.now), its_gradients.now),
             self._first(self.steps, "EMA", *only("EMA")),
             self._first(self.steps, "parameter", *only("parameter")),
         )
         # the first block that parts, and there what happens first
         return min((each for each in found if each), key=lambda parting: parting.block, default=None)
+
+    def _renamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {self._names.get(name, name): tensor for name, tensor in tensors.items()}
 
     @staticmethod
     def _first(step: int, what: str, mine: dict[str, Tensor], its: dict[str, Tensor]) -> Parting | None:
@@ -145,6 +148,15 @@ class _Gradients:
                 self.now.pop(name, None)
                 if p.grad is not None:
                     self.now[name] = p.grad.clone()
+
+
+def _names(mine: LocalNet, library: LocalNet) -> dict[str, str]:
+    """The library's name of each of my tensors, where both nets have the same shapes in the same order: a head
+    written as a class calls its layers otherwise.
+    """
+    mine, library = mine.state_dict(), library.state_dict()
+    same = [value.shape for value in mine.values()] == [value.shape for value in library.values()]
+    return dict(zip(mine, library, strict=True)) if same else {}
 
 
 def _block_of(name: str) -> int:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from answers_01_net import EXERCISES as NET
 from exercises import Exercise, assert_each_check_has_its_exercise
 
 from mankit.teach.checks import backprop as check
@@ -25,20 +26,20 @@ def with_weights(widths, batch):
     return 4 * (batch * sum(widths[:-1]) + weights)
 
 
-def scales_in_place(x, W, d_z):
-    d_b = d_z.sum(0)
-    d_x, d_W = d_z @ W, d_z.T @ x
-    d_z /= len(d_z)
+def scales_in_place(x, W, d_s):
+    d_b = d_s.sum(0)
+    d_x, d_W = d_s @ W, d_s.T @ x
+    d_s /= len(d_s)
     return d_x, d_W, d_b
 
 
-def by_autograd(x, W, d_z):
+def by_autograd(x, W, d_s):
     x, W = x.clone().requires_grad_(), W.clone().requires_grad_()
-    return [*torch.autograd.grad(x @ W.T, (x, W), d_z), d_z.sum(0)]
+    return [*torch.autograd.grad(x @ W.T, (x, W), d_s), d_s.sum(0)]
 
 
-def by_einsum(x, W, d_z):
-    return torch.einsum("bo,oi->bi", d_z, W), torch.einsum("bo,bi->oi", d_z, x), d_z.sum(dim=0)
+def by_einsum(x, W, d_s):
+    return torch.einsum("bo,oi->bi", d_s, W), torch.einsum("bo,bi->oi", d_s, x), d_s.sum(dim=0)
 
 
 def masked(h, d_h):
@@ -73,18 +74,18 @@ EXERCISES = [
         "linear_backward",
         check.linear_backward,
         wrong=[
-            (lambda x, W, d_z: (d_z @ W, x.T @ d_z, d_z.sum(0)), "d_W has the shape of W.T"),
-            (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z), "d_b still has a row for each example"),
-            (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z.mean(0)), "d_b is 1/B .* don't average"),
-            (lambda x, W, d_z: (d_z @ W, d_z.T @ x / len(x), d_z.sum(0)), "d_W is 1/B .* don't average"),
-            (lambda x, W, d_z: (d_z @ W.T, d_z.T @ x, d_z.sum(0)), "stopped with RuntimeError"),
-            (lambda x, W, d_z: (x @ W.T, d_z.T @ x, d_z.sum(0)), r"d_x should have shape \(5, 3\)"),
-            (lambda x, W, d_z: (-d_z @ W, d_z.T @ x, d_z.sum(0)), "d_x has the right shape but not"),
-            (lambda x, W, d_z: d_z @ W, "return three tensors"),
-            (scales_in_place, "your function changed d_z itself"),
-            (lambda x, W, d_z: None, "returned None: is its `return` missing"),
-            (lambda x, W, d_z: (d_z.T @ x, d_z @ W, d_z.sum(0)), "d_x should have shape"),
-            (lambda x, W, d_z: (d_z @ W, d_z.T @ x, d_z.sum()), "d_b should have shape"),
+            (lambda x, W, d_s: (d_s @ W, x.T @ d_s, d_s.sum(0)), "d_W has the shape of W.T"),
+            (lambda x, W, d_s: (d_s @ W, d_s.T @ x, d_s), "d_b still has a row for each example"),
+            (lambda x, W, d_s: (d_s @ W, d_s.T @ x, d_s.mean(0)), "d_b is 1/B .* don't average"),
+            (lambda x, W, d_s: (d_s @ W, d_s.T @ x / len(x), d_s.sum(0)), "d_W is 1/B .* don't average"),
+            (lambda x, W, d_s: (d_s @ W.T, d_s.T @ x, d_s.sum(0)), "stopped with RuntimeError"),
+            (lambda x, W, d_s: (x @ W.T, d_s.T @ x, d_s.sum(0)), r"d_x should have shape \(5, 3\)"),
+            (lambda x, W, d_s: (-d_s @ W, d_s.T @ x, d_s.sum(0)), "d_x has the right shape but not"),
+            (lambda x, W, d_s: d_s @ W, "return three tensors"),
+            (scales_in_place, "your function changed d_s itself"),
+            (lambda x, W, d_s: None, "returned None: is its `return` missing"),
+            (lambda x, W, d_s: (d_s.T @ x, d_s @ W, d_s.sum(0)), "d_x should have shape"),
+            (lambda x, W, d_s: (d_s @ W, d_s.T @ x, d_s.sum()), "d_b should have shape"),
         ],
         right=[by_autograd, by_einsum],
     ),
@@ -151,4 +152,4 @@ EXERCISES = [
 
 
 def test_there_is_a_check_for_each_exercise():
-    assert_each_check_has_its_exercise(check, EXERCISES)
+    assert_each_check_has_its_exercise(check, EXERCISES + NET)

@@ -66,12 +66,6 @@ def update(ema, layer, decay):
         e.mul_(decay).add_(n, alpha=1 - decay)
 
 
-@torch.no_grad()
-def by_lerp(ema, layer, decay):
-    for e, n in zip(ema.parameters(), layer.parameters(), strict=True):
-        e.lerp_(n, 1 - decay)
-
-
 def by_averager(ema, layer, decay):
     with torch.no_grad():
         get_ema_multi_avg_fn(decay)(list(ema.parameters()), list(layer.parameters()), None)
@@ -105,8 +99,6 @@ EXERCISES = [
             (moves_the_layer, "changed the next layer itself"),
             (only_names, "nothing moved at decay 0.9: .* a new tensor under an old name"),
             (sum_without_decay, "wrong values at decay 0.9"),
-            (by_lerp, "without lerp: mul_ and add_, or copy_"),
-            (by_averager, "without lerp"),
             (with_new_parameters, r"the EMA has new tensors now: .* \(copy_, or mul_ and add_\)"),
             (then(update, lambda ema, layer, decay: ema.eval()), "ema was left in another mode"),
             (then(update, lambda ema, layer, decay: ema.requires_grad_(True)), "switched requires_grad of ema"),
@@ -116,7 +108,7 @@ EXERCISES = [
             (lambda ema, layer, decay: update(ema, layer, decay or 0.9), "decay 0: 0 is a decay too"),
             (lambda ema, layer, decay: update(ema, layer, min(decay, 0.99)), "at 1 nothing may move"),
         ],
-        right=[by_data, by_names],
+        right=[by_data, by_names, update, by_averager],
     ),
     Exercise(
         "half_life",

@@ -1,6 +1,7 @@
 """Each check on many answers: its lesson's solution and stub, wrong ones, and right ones in other styles."""
 
 import pytest
+from answers_01_net import EXERCISES as NET
 from answers_02_head import EXERCISES as HEAD
 from answers_02_measure import EXERCISES as MEASURE
 from answers_03_core import EXERCISES as INFOPRO_CORE
@@ -8,7 +9,6 @@ from answers_03_core import NOT_ASKED
 from answers_03_losses import EXERCISES as LOSSES
 from answers_04_step import EXERCISES as STEP
 from answers_05_decisions import EXERCISES as DECISIONS
-from answers_core import EXERCISES as CORE
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
 from test_01_backprop import EXERCISES as BACKPROP
@@ -18,14 +18,14 @@ from test_04_man import EXERCISES as MAN
 from test_05_what_makes_man_work import EXERCISES as STUDY
 
 LESSONS = {
-    "01_backprop": BACKPROP,
+    "01_backprop": BACKPROP + NET,
     "02_dgl": DGL + HEAD + MEASURE,
     "03_infopro": INFOPRO + INFOPRO_CORE + LOSSES,
     "04_man": MAN + STEP,
     "05_what_makes_man_work": STUDY + DECISIONS,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
-NOT_YET = CORE + NOT_ASKED + RULE  # checks that no lesson asks for yet
+NOT_YET = NOT_ASKED + RULE  # checks that no lesson asks for yet
 ALL = [exercise for exercises in LESSONS.values() for exercise in exercises] + NOT_YET
 
 

@@ -10,18 +10,21 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .base import CheckFailed, ask, close, exercise, expect, expect_number, expect_tensor, passed
+from .net import net_backward
 from .watch import Watch
+
+__all__ = ["best_segments", "checkpoint_peak", "linear_backward", "mlp_kept_bytes", "net_backward", "relu_backward"]
 
 
 @exercise
 def linear_backward(function: Callable) -> None:
-    """Check (d_x, d_W, d_b) of z = x @ W.T + b against autograd, on a batch."""
+    """Check (d_x, d_W, d_b) of s = x @ W.T + b against autograd, on a batch."""
     draw, sizes = torch.Generator().manual_seed(1), ((5, 3), (4, 3), (4,), (5, 4))
-    x, W, b, d_z = (torch.randn(size, generator=draw, dtype=torch.float64) for size in sizes)
+    x, W, b, d_s = (torch.randn(size, generator=draw, dtype=torch.float64) for size in sizes)
     leaves = [t.clone().requires_grad_() for t in (x, W, b)]
-    right = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, d_z)
-    with Watch(x=x, W=W, d_z=d_z) as watch:
-        answer = ask(function, x, W, d_z)
+    right = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, d_s)
+    with Watch(x=x, W=W, d_s=d_s) as watch:
+        answer = ask(function, x, W, d_s)
     watch.expect_untouched()
     three = isinstance(answer, tuple | list) and len(answer) == 3
     expect(three, "return three tensors: d_x, d_W, d_b, in this order.")
@@ -42,7 +45,7 @@ def linear_backward(function: Callable) -> None:
         expect(
             not mean,
             f"{name} is 1/B of the gradient: don't average over the batch; where a loss is a "
-            "mean, its 1/B is in d_z already.",
+            "mean, its 1/B is in d_s already.",
         )
         expect(close(value, true), f"{name} has the right shape but not autograd's values: check its line.")
     passed("d_x, d_W and d_b are autograd's.")

@@ -1,4 +1,4 @@
-"""Checks for lesson 02_dgl: cutting, an auxiliary head, the isolated step, and both of measure.py."""
+"""Checks for lesson 02_dgl: cutting, two auxiliary heads, the isolated step, and both of measure.py."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .base import (
 from .measure import linear_cka, ridge_probe
 from .watch import Watch
 
-__all__ = ["block_sizes", "isolated_step", "linear_cka", "ridge_probe", "small_head"]
+__all__ = ["block_sizes", "isolated_step", "linear_cka", "pooled_head", "ridge_probe", "small_head"]
 
 
 @exercise
@@ -52,11 +52,53 @@ def block_sizes(function: Callable) -> None:
 
 
 @exercise
+def pooled_head(function: Callable) -> None:
+    """Check pooled_head(channels, classes): global average pooling, one linear layer and nothing else."""
+    with seeded(0):
+        head, h, gradient = _made(function)
+    with torch.no_grad():
+        _expect_average_of_places(head, h, "leave convolutions out: pooling and one linear layer")
+        linear = close(head(-2 * h) + 2 * head(h), 3 * head(0 * h))
+        expect(linear, "the head isn't linear: no ReLU and no BatchNorm here, only pooling and one linear layer.")
+    _expect_all_places(gradient)
+    linears = [m for m in head.modules() if isinstance(m, nn.Linear)]
+    count = sum(p.numel() for p in head.parameters())
+    expect(count == 6 * 4 + 4, f"a linear layer from 6 channels to 4 classes has 6 * 4 + 4 weights, your head {count}.")
+    expect(
+        len(linears) == 1,
+        "right scores, but first weights are drawn by the kind of layer: take nn.Linear(channels, classes), "
+        "so that your run starts where the library's does.",
+    )
+    passed("pooling and one linear layer, for features of any size; the block learns through it.")
+
+
+@exercise
 def small_head(function: Callable) -> None:
     """Check small_head(channels, classes): 1x1 convolution, ReLU, global average pooling, linear layer."""
     with seeded(0):
-        head = ask(function, 6, 4)
+        head, h, gradient = _made(function)
+    with torch.no_grad():
+        expect(not close(head(h) + head(-h), 2 * head(0 * h)), "the head is linear: put a ReLU behind the convolution.")
+        pooled = h.mean((2, 3), keepdim=True).expand_as(h)
+        expect(
+            not close(head(pooled), head(h)),
+            "the head only sees each channel's mean: apply convolution and ReLU first, then pool.",
+        )
+        _expect_average_of_places(head, h, "use a 1x1 convolution, not a 3x3")
+    expect(
+        any(p.numel() == 36 for p in head.parameters()),
+        "a 1x1 convolution that keeps 6 channels has 6 * 6 weights, and there is no such weight: nn.Conv2d(6, 6, 1).",
+    )
+    _expect_all_places(gradient)
+    passed("a head for features of any size; the block learns through it.")
+
+
+def _made(function: Callable) -> tuple[nn.Module, Tensor, Tensor]:
+    """(the head for 6 channels and 4 classes, features, their gradient); CheckFailed for what no head may be."""
+    head = ask(function, 6, 4)
     expect(isinstance(head, nn.Module), f"return a module, such as nn.Sequential(...), not {type(head).__name__}.")
+    bare = not hasattr(head, "loss")
+    expect(bare, "return the module from features to scores alone: the lesson puts it into a Head, with its loss.")
     head.double()
     h = normal(5, 6, 8, 8).requires_grad_()
     logits = expect_tensor(ask(head, h), (5, 4), "for features (5, 6, 8, 8) and 4 classes the output of the head")
@@ -65,6 +107,10 @@ def small_head(function: Callable) -> None:
         with contextlib.suppress(RuntimeError):
             fits = head(normal(*shape)).shape == (5, 4)
         expect(fits, "the head should take features of any height and width: pool globally before the linear layer.")
+    with seeded(1):
+        expect(
+            close(head(h).detach(), logits.detach()), "the same features twice give other scores: leave dropout out."
+        )
     expect(
         not any(close(total, torch.ones(5)) for total in (logits.sum(1), logits.exp().sum(1))),
         "the outputs are probabilities: leave the softmax out, F.cross_entropy has one inside.",
@@ -76,23 +122,7 @@ def small_head(function: Callable) -> None:
         "so the detach belongs at the block's INPUT, not in the head.",
     )
     _expect_free_scores(head)
-    with torch.no_grad():
-        expect(not close(head(h) + head(-h), 2 * head(0 * h)), "the head is linear: put a ReLU behind the convolution.")
-        pooled = h.mean((2, 3), keepdim=True).expand_as(h)
-        expect(
-            not close(head(pooled), head(h)),
-            "the head only sees each channel's mean: apply convolution and ReLU first, then pool.",
-        )
-        _expect_average_of_places(head, h.detach())
-    expect(
-        any(p.numel() == 36 for p in head.parameters()),
-        "a 1x1 convolution that keeps 6 channels has 6 * 6 weights, and there is no such weight: nn.Conv2d(6, 6, 1).",
-    )
-    expect(
-        (gradient.abs().sum((0, 1)) > 0).all(),
-        "some places of the feature map don't matter to your head: average over the whole height and width.",
-    )
-    passed("a head for features of any size; the block learns through it.")
+    return head, h.detach(), gradient
 
 
 def _expect_free_scores(head: nn.Module) -> None:
@@ -107,14 +137,21 @@ def _expect_free_scores(head: nn.Module) -> None:
     expect(most > 1 or least < -1, "every score lies between -1 and 1: leave the tanh out, cross_entropy wants scores.")
 
 
-def _expect_average_of_places(head: nn.Module, h: Tensor) -> None:
+def _expect_all_places(gradient: Tensor) -> None:
+    """Raise CheckFailed where the gradient of the features is zero at a place: the head doesn't look there."""
+    everywhere = (gradient.abs().sum((0, 1)) > 0).all()
+    sentence = "some places of the feature map don't matter to your head: average over the whole height and width."
+    expect(everywhere, sentence)
+
+
+def _expect_average_of_places(head: nn.Module, h: Tensor, cure: str) -> None:
     """Raise CheckFailed unless the head sees each place by itself, and the mean of what it sees."""
     a, b = h[:, :, :1, :1], h[:, :, 1:2, 1:2]
     most = [torch.cat(row, dim=3) for row in ((a, a, a, b), (b, a, b, b))]
     largest = close(head(most[0]), head(most[1]))
     expect(not largest, "the head sees the largest value of each channel: average over height and width, no max pool.")
     mixed = h.flatten(2)[:, :, torch.arange(64) * 27 % 64].view_as(h)  # every place but the first goes elsewhere
-    expect(close(head(mixed), head(h)), "places see their neighbours: use a 1x1 convolution, not a 3x3.")
+    expect(close(head(mixed), head(h)), f"places see their neighbours: {cure}.")
     twice = close(head(torch.cat([h, h], dim=2)), head(h))
     expect(twice, "the same features on twice the height give other scores: take the mean over places, not the sum.")
 
