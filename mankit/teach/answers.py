@@ -25,8 +25,7 @@ def own(mine: Answer, library: Answer, check: Callable[[Answer], None] | None = 
     state = "answered" if unanswered(mine) else "right" if check and not _passes(mine, check) else ""
     if not state:
         return mine
-    whose = "lesson" if getattr(library, "__module__", "") == "__main__" else "library"
-    print(f"`{_name(mine)}` isn't {state} yet: the {whose}'s {_name(library)} is used.")
+    print(f"`{_name(mine)}` isn't {state} yet: {_whose(library)} {_name(library)} is used.")
     return library
 
 
@@ -39,7 +38,12 @@ def _passes(mine: Answer, check: Callable[[Answer], None]) -> bool:
     return True
 
 
+def _whose(answer: object) -> str:
+    root = str(getattr(answer, "__module__", "")).partition(".")[0]
+    return {"__main__": "the lesson's", "torch": "PyTorch's"}.get(root, "the library's")
+
+
 def _name(answer: object) -> str:
     answer = answer.func if isinstance(answer, functools.partial) else answer
-    name = getattr(answer, "__name__", "<none>")
+    name = getattr(answer, "__qualname__", "<none>").rpartition("<locals>.")[2]
     return "own" if name.startswith("<") else name  # a lambda has none

@@ -6,7 +6,9 @@ from importlib.metadata import version
 import pytest
 from exercises import LESSONS, stubs
 from torch import nn
+from torch.nn.functional import binary_cross_entropy
 
+from mankit.blocks import LocalNet
 from mankit.teach import executed_with, own
 from mankit.teach.checks.base import CheckFailed
 from mankit.teach.checks.man import look_ahead
@@ -109,9 +111,13 @@ def test_what_is_answered_is_used_without_a_word(mine, capsys):
 def test_the_line_names_both(capsys):
     own(stub, local_step)
     own(functools.partial(bare, 1), lambda block, head: None)
+    own(stub, LocalNet.recut)
+    own(stub, binary_cross_entropy)
     assert capsys.readouterr().out.splitlines() == [
         "`stub` isn't answered yet: the library's local_step is used.",
         "`bare` isn't answered yet: the library's own is used.",
+        "`stub` isn't answered yet: the library's LocalNet.recut is used.",
+        "`stub` isn't answered yet: PyTorch's binary_cross_entropy is used.",
     ]
 
 
