@@ -6,6 +6,7 @@ from answers_02_measure import EXERCISES as MEASURE
 from answers_03_losses import EXERCISES as LOSSES
 from answers_04_step import EXERCISES as STEP
 from answers_05_decisions import EXERCISES as DECISIONS
+from answers_05_twin import EXERCISES as TWIN
 from answers_core import EXERCISES as CORE
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
@@ -20,7 +21,7 @@ LESSONS = {
     "02_dgl": DGL + HEAD + MEASURE,
     "03_infopro": INFOPRO + LOSSES,
     "04_man": MAN + STEP,
-    "05_what_makes_man_work": STUDY + DECISIONS,
+    "05_what_makes_man_work": STUDY + DECISIONS + TWIN,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
 NOT_YET = CORE + RULE  # checks that no lesson asks for yet
