@@ -1,4 +1,4 @@
-"""The check of a rule of one's own; every rule of the library passes it."""
+"""The check of any rule of one's own; every rule of the library passes it."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from mankit.heads import Head
 from mankit.rules import RULES, entry_of
-from mankit.teach.checks.rule import own_rule
+from mankit.teach.checks.rule import any_rule
 
 
 def pooled(channels, classes):
@@ -72,10 +72,31 @@ def no_logits(place):
     return head
 
 
+class Bare(nn.Module):
+    """A head's methods, but not what measures ask a head for."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.body = pooled(place.shape[0], place.classes)
+
+    def forward(self, h):
+        return self.body(h)
+
+    def loss(self, h, x, y):
+        return nn.functional.cross_entropy(self(h), y)
+
+    def after_step(self, next_block):
+        pass
+
+
+def bare_module(place):
+    return Bare(place)
+
+
 EXERCISES = [
     Exercise(
-        "own_rule",
-        own_rule,
+        "any_rule",
+        any_rule,
         wrong=[
             (lambda place, scale=1.0: plain(place), "`scale` can be given by its position"),
             (lambda place, *, scale: plain(place), "`scale` has no default"),
@@ -92,6 +113,7 @@ EXERCISES = [
             (lambda place: Following(pooled(place.shape[0], place.classes)), "changed the weights of next_block"),
             (freezes_the_rest, "switched requires_grad of rest"),
             (lambda place: None, "returned None"),
+            (bare_module, "return a Head, .* not Bare"),
         ],
         right=[
             plain,

@@ -6,6 +6,7 @@ import statistics
 import numpy as np
 import torch
 from answers_05_decisions import EXERCISES as MORE
+from answers_05_twin import EXERCISES as TWIN
 from exercises import Exercise, assert_each_check_has_its_exercise
 
 from mankit.teach.checks import study as check
@@ -164,4 +165,4 @@ EXERCISES = [AUXILIARY, PAIRED, BOOTSTRAP]
 
 
 def test_there_is_a_check_for_each_exercise():
-    assert_each_check_has_its_exercise(check, EXERCISES + MORE)
+    assert_each_check_has_its_exercise(check, EXERCISES + MORE + TWIN)

@@ -9,6 +9,11 @@ from answers_03_core import NOT_ASKED
 from answers_03_losses import EXERCISES as LOSSES
 from answers_04_step import EXERCISES as STEP
 from answers_05_decisions import EXERCISES as DECISIONS
+<<<<<<< HEAD
+=======
+from answers_05_twin import EXERCISES as TWIN
+from answers_core import EXERCISES as CORE
+>>>>>>> l05
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
 from test_01_backprop import EXERCISES as BACKPROP
@@ -22,7 +27,7 @@ LESSONS = {
     "02_dgl": DGL + HEAD + MEASURE,
     "03_infopro": INFOPRO + INFOPRO_CORE + LOSSES,
     "04_man": MAN + STEP,
-    "05_what_makes_man_work": STUDY + DECISIONS,
+    "05_what_makes_man_work": STUDY + DECISIONS + TWIN,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
 NOT_YET = NOT_ASKED + RULE  # checks that no lesson asks for yet

@@ -1,4 +1,7 @@
-"""Checks of lesson 05: parameters of the heads, paired differences, a bootstrap interval, a comparison, seeds."""
+"""Checks of lesson 05: parameters of the heads, paired differences, a bootstrap interval, a comparison, seeds.
+
+That of the control of one's own stands in twin.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ import torch
 from torch import nn
 
 from .base import ask, close, exercise, expect, expect_number, passed
+from .twin import own_rule
 from .watch import Watch
+
+__all__ = ["auxiliary_parameters", "bootstrap_interval", "compare", "own_rule", "paired_difference", "seeds_needed"]
 
 
 @exercise
