@@ -9,11 +9,7 @@ from answers_03_core import NOT_ASKED
 from answers_03_losses import EXERCISES as LOSSES
 from answers_04_step import EXERCISES as STEP
 from answers_05_decisions import EXERCISES as DECISIONS
-<<<<<<< HEAD
-=======
 from answers_05_twin import EXERCISES as TWIN
-from answers_core import EXERCISES as CORE
->>>>>>> l05
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
 from test_01_backprop import EXERCISES as BACKPROP
