@@ -82,7 +82,7 @@ class Watched:
         data = _load(recipe.data, recipe.seed, tuple(sorted(recipe.data_options.items())), device)
         bp = Run(recipe.but(rule=ONE_BLOCK, options={}), data)  # for memory, and to compare with
         self.run = Run(recipe, data)
-        self.both = own and Beside(own.trains(self.run), Run(recipe.but(rule=own.beside or recipe.rule), data))
+        self.both = own and Beside(own.trains(self.run), Run(recipe.changed(rule=own.beside or recipe.rule), data))
         self.bp = bp if with_bp and not entry_of(recipe.rule).one_block else None
         self._fit, self._see = (_first(split, MEASURE) for split in (data.train, data.val))
         self._losses = LossSum()

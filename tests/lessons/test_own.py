@@ -138,6 +138,14 @@ def test_with_its_check_a_wrong_answer_gives_way_too(capsys):
     assert "isn't answered yet" in capsys.readouterr().out
 
 
+def test_an_answer_that_calls_a_stub_gives_way(capsys):
+    def calls_it(learnable_bias, ema, h):
+        return stub(learnable_bias, ema) + h
+
+    assert own(calls_it, local_step, look_ahead) is local_step
+    assert "`calls_it` isn't right yet" in capsys.readouterr().out
+
+
 def test_versions_are_told_and_others_warned_of(capsys):
     here = {name: version(name).partition("+")[0] for name in ("mankit", "torch")}
     executed_with(**here)
