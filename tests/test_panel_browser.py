@@ -116,16 +116,6 @@ def soon_drawn(lab):
 
 
 @pytest.mark.lesson
-@pytest.mark.parametrize("name", ["01_backprop", "02_dgl", "03_infopro", "04_man"])  # the others' panels: below
-def test_the_panel_of_a_lesson_draws_after_its_cells(folder, address, page, name):
-    quick_lesson(f"{name}.ipynb", folder / f"{name}.ipynb")
-    lab = LabPage(page, address(f"{name}.ipynb"))
-    lab.run_all()
-    lab.wait_drawn()
-    assert set(lab.plotted()) == {"by_block", "ema", "cka", "own", "beside", "loss", "cka_bp", "memory"}
-
-
-@pytest.mark.lesson
 def test_a_student_plays_with_the_panel_of_the_tour(folder, address, page, record_property):
     quick_lesson("00_tour.ipynb", folder / "tour.ipynb")
     lab = LabPage(page, address("tour.ipynb"))
