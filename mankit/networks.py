@@ -136,9 +136,9 @@ def cifar_resnet(
 
     Raises: ValueError if the depth isn't 6n + 2. Source: He et al., CVPR 2016.
     """
-    if depth < 8 or (depth - 2) % 6:
-        near = max(8, round((depth - 2) / 6) * 6 + 2)
-        raise ValueError(f"depth={depth}: CIFAR ResNets have depth 6n + 2 (20, 32, 110, ...); nearest: {near}")
+    if depth not in range(8, 1203, 6):
+        near = min(max(8, round((depth - 2) / 6) * 6 + 2), 1202)
+        raise ValueError(f"depth={depth}: CIFAR ResNets have depth 6n + 2 (20, 32, 110, ... 1202); nearest: {near}")
     return small_resnet(((depth - 2) // 6,) * 3, widths, classes, generator=generator)
 
 

@@ -28,7 +28,7 @@ FIGURES = {
     "accuracy": lambda: charts.block_accuracy(ACCURACY, chance=10),
     "curves": lambda: charts.curves({"BP": (range(1, 101), np.geomspace(2.3, 0.01, 100))}, log_y=True),
     "bars": lambda: charts.bars({"BP": 15.7, "DGL": [4.8, 5.2], "new": NAN}, "memory (MiB)", "Memory"),
-    "cka": lambda: charts.cka_heatmap(np.eye(16)),
+    "cka": lambda: charts.cka_heatmaps({"": np.eye(16)}),
     "ckas": lambda: charts.cka_heatmaps({"DGL": CKA, "MAN": np.eye(8)}),
     "images": lambda: charts.image_grid(np.random.default_rng(0).random((12, 3, 16, 16)), ["a"] * 12),
 }
@@ -112,11 +112,11 @@ def test_a_nan_is_a_gap_and_said():
     fig, alt = figure(chart), chart.words
     assert fig.data[0].y[1] is None and fig.data[1].y[3] is None
     assert "no value at block 2" in alt and "to no value at block 4" in alt
-    assert "no value" in charts.bars({"a": NAN}, "x").words and "no value" in charts.cka_heatmap([[NAN]]).words
-    assert "cells with no value: 1" in charts.cka_heatmap([[NAN, 0.5]]).words
+    assert "no value" in charts.bars({"a": NAN}, "x").words and "no value" in charts.cka_heatmaps({"": [[NAN]]}).words
+    assert "cells with no value: 1" in charts.cka_heatmaps({"": [[NAN, 0.5]]}).words
     for empty in (
         charts.block_accuracy({"a": [NAN, NAN]}),
-        charts.cka_heatmap([[NAN]]),
+        charts.cka_heatmaps({"": [[NAN]]}),
         charts.bars({"a": NAN}, "x"),
         charts.curves({"a": ([1], [NAN])}, log_y=True),
     ):
@@ -127,7 +127,7 @@ def test_the_png_shows_the_data():
     low, high = (pixels(charts.bars({"BP": value, "DGL": 10}, "x")) for value in (1, 9))
     black = [(image.sum(axis=2) < 30).sum() for image in (low, high)]  # BP's bar is black
     assert black[1] > 5 * black[0]
-    yellow = pixels(charts.cka_heatmap([[1.0]], title=""))  # Cividis at 1; one cell fills the panel
+    yellow = pixels(charts.cka_heatmaps({"": [[1.0]]}, title=""))  # Cividis at 1; one cell fills the panel
     assert (np.abs(yellow - (254, 232, 56)).sum(axis=2) < 12).mean() > 0.3
     image = np.zeros((1, 3, 8, 8), np.uint8)
     image[:, 0] = 255
@@ -189,9 +189,9 @@ def test_bars_carry_value_and_hatch():
         (lambda: charts.curves({"BP": ([1], [0])}, log_y=True), "above 0"),
         (lambda: charts.bars({}, "x"), "at least one"),
         (lambda: charts.bars({"BP": "much"}, "x"), "'BP'"),
-        (lambda: charts.cka_heatmap([[1, 2], [3]]), "different lengths"),
-        (lambda: charts.cka_heatmap([[98.0]]), "value of 98"),
-        (lambda: charts.cka_heatmap([1.0]), "matrix"),
+        (lambda: charts.cka_heatmaps({"": [[1, 2], [3]]}), "different lengths"),
+        (lambda: charts.cka_heatmaps({"": [[98.0]]}), "value of 98"),
+        (lambda: charts.cka_heatmaps({"": [1.0]}), "matrix"),
         (lambda: charts.cut_picture([]), r"sizes = \[\]"),
         (lambda: charts.cut_picture([2, 0]), "1 or more"),
         (lambda: charts.cut_picture([2], names=["stem"]), "1 names for 2 layers"),

@@ -1,6 +1,7 @@
 """`mankit train`'s options: made from the Recipe, the rules and the data; a rule of one's own has its options too."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -158,3 +159,29 @@ def test_a_new_rules_option_can_be_swept(mankit, rules, monkeypatch, tmp_path):
     assert seen == [{"rule": "scaled", "scale": 1}, {"rule": "scaled", "scale": 2}]
     wrong = mankit("sweep", notebook, "-g", "scal", "1,2", "-o", tmp_path)
     assert wrong.code == 2 and "did you mean 'scale'" in wrong.err
+
+
+@pytest.mark.parametrize(
+    "recipe, fragments",
+    [
+        ({"rule": "man", "options": {"decya": 0.9}}, ["'decya'", "did you mean 'decay'"]),
+        ({"rule": "dgl", "options": {"decay": 0.5}}, ["'decay'"]),
+    ],
+    ids=str,
+)
+def test_an_option_in_a_recipes_file_is_never_dropped_silently(mankit, tmp_path, recipe, fragments):
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    said = mankit("train", "--recipe", tmp_path / "r.json", "--epochs", 1, "--train-size", 40)
+    assert said.code == 2 and not said.out and len(said.err.splitlines()) == 1
+    assert all(fragment in said.err for fragment in fragments)
+
+
+@pytest.mark.parametrize("words, fragment", [(["--recipe", ""], "recipe="), (["-o", ""], "name a folder")], ids=str)
+def test_an_empty_value_is_not_as_if_it_were_absent(mankit, words, fragment):
+    said = mankit("train", "--epochs", 1, "--train-size", 40, *words)
+    assert said.code == 2 and not said.out and fragment in said.err and len(said.err.splitlines()) == 1
+
+
+def test_a_parameter_that_stands_twice_is_a_line(mankit):
+    said = mankit("run", Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb", "-p", "K", 3, "-p", "K", 4)
+    assert said.code == 2 and "parameter 'K' is given twice: give it once" in said.err

@@ -121,6 +121,68 @@ def test_a_wide_image_keeps_its_proportions(folder):
     assert (load("folder", folder, size=10).test.images[0] == 255).all()
 
 
+GREYS = np.arange(0, 256, dtype=np.uint16).repeat(4).reshape(32, 32)
+UPRIGHT = np.zeros((32, 32, 3), np.uint8)
+UPRIGHT[:16] = 255  # above white, below black
+
+
+def read(folder, image, **how):
+    path = folder / "val" / "red" / "0.png"
+    path.with_suffix(".jpg").unlink()
+    image.save(path, **how)
+    return load("folder", folder, size=32).test.images[2].permute(1, 2, 0).numpy()  # blue 0 and 1, red 0
+
+
+def test_sixteen_bits_are_scaled(folder):
+    assert (read(folder, Image.fromarray(GREYS << 8))[..., 0] == GREYS).all()
+
+
+def test_what_is_transparent_shows_black(folder):
+    hidden = np.full((32, 32, 4), 200, np.uint8)
+    hidden[:, 16:, 3], hidden[:, :16, 3] = 0, 255
+    image = read(folder, Image.fromarray(hidden))
+    assert (image[:, :16] == 200).all() and (image[:, 16:] == 0).all()
+
+
+def test_a_camera_that_was_turned(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation: turn it by 90 degrees to the right
+    image = read(folder, Image.fromarray(UPRIGHT.swapaxes(0, 1).copy()), exif=exif)
+    assert (image == UPRIGHT).all()
+
+
+def test_other_colours_and_a_single_pixel(folder):
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    path = folder / "train" / "red" / "0.jpg"
+    red.save(path)
+    Image.new("RGB", (1, 1), (10, 20, 30)).save(folder / "train" / "red" / "1.png")
+    images = load("folder", folder, size=16, val_size=0).train.images
+    reddish = ((images[:, 0] > 240) & (images[:, 1] < 15) & (images[:, 2] < 15)).flatten(1).all(1)
+    assert reddish.sum() == 3  # of four red ones the CMYK and two more: one is a pixel of another colour
+    pixel = (images == torch.tensor([10, 20, 30]).view(3, 1, 1)).flatten(1).all(1)
+    assert pixel.sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["film", "floats"])
+def test_what_is_no_picture_is_refused_by_name(folder, kind):
+    path = folder / "val" / "red" / "0.png"
+    if kind == "film":
+        Image.new("RGB", (8, 8)).save(path, save_all=True, append_images=[Image.new("RGB", (8, 8), "white")])
+    else:
+        Image.new("F", (8, 8)).save(path.with_suffix(".tif"))
+    with pytest.raises(ValueError, match="red/0.(png|tif).*several frames, or floats: give one picture"):
+        load("folder", folder)
+
+
+def test_resizing_holds_only_a_part_as_floats():
+    """The large allocations, as PyTorch counts them: floats of all images would take 4 times the result."""
+    images = torch.zeros(20_000, 3, 16, 16, dtype=torch.uint8)
+    with torch.profiler.profile(profile_memory=True) as seen:
+        result = resize(images, 32)
+    largest = max(event.self_cpu_memory_usage for event in seen.events())
+    assert largest <= 1.1 * result.nbytes
+
+
 @pytest.mark.parametrize("keep", [0, 10, 300])
 def test_an_unreadable_image_is_named(folder, keep):
     path = folder / "val" / "red" / "0.jpg"

@@ -98,6 +98,7 @@ def test_normalize_standardises():
     ("call", "message"),
     [
         (lambda: cifar_resnet(33), r"depth=33.*6n \+ 2.*nearest: 32"),
+        (lambda: cifar_resnet(999_999_998), r"depth=999999998.*nearest: 1202"),
         (lambda: small_resnet((1, 1), (4, -8)), r"widths=\(4, -8\)"),
         (lambda: small_resnet((1, 0), (4, 8)), r"units=\(1, 0\)"),
         (lambda: small_resnet((1,), (4, 8)), "differ in length"),

@@ -163,7 +163,7 @@ def test_start_pause_step_stop(session):
     until(lambda: session.history.step > step + 3)
     session.stop()
     session.join(5)
-    assert session.state == "stopped" and session.stopped_after < 0.3
+    assert session.state == "stopped"
     session.start()  # over is over
     assert session.state == "stopped" and not session.alive
 
@@ -197,7 +197,7 @@ def test_a_decay_that_is_moved_reaches_the_run(session):
     session.start()
     until(lambda: session.history and session.history.step > 1)
     session.live.decay = 0.25
-    until(lambda: session.history.decay == 0.25, 0.5)
+    until(lambda: session.history.decay == 0.25)
 
 
 def test_a_session_ends_with_the_numbers_of_mankit_train():

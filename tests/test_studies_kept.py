@@ -272,8 +272,25 @@ def test_the_command_goes_on_and_then_only_reads(mankit, tmp_path, monkeypatch):
 def test_checkpoint_of_another_network_is_a_line(data, tmp_path):
     train_until(tmp_path, 4, data)
     (tmp_path / "recipe.json").write_text(TINY.but(widths=(4, 6, 9)).to_json())
-    with pytest.raises(ValueError, match="no checkpoint of this run: remove"):
+    with pytest.raises(ValueError, match="is of another recipe or other data: remove"):
         train_in(tmp_path, TINY.but(widths=(4, 6, 9)), data)
+
+
+@pytest.mark.parametrize("other", [{"lr": 0.05}, {"seed": 1}, {"options": {"head": "0c1f", "decay": 0.5}}], ids=str)
+def test_old_weights_are_no_new_run(data, tmp_path, other):
+    """Somebody removes what names the run, and starts another one in its folder."""
+    train_in(tmp_path, TINY, data)
+    for name in ("recipe.json", "summary.json"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="checkpoint.pt is of another recipe or other data: remove"):
+        train_in(tmp_path, TINY.but(**other), data)
+
+
+def test_a_checkpoint_of_other_images_is_no_checkpoint_of_this_run(data, tmp_path):
+    train_until(tmp_path, 4, data)
+    other = dataclasses.replace(data, train=Split(255 - data.train.images, data.train.labels))
+    with pytest.raises(ValueError, match="other data"):
+        train_in(tmp_path, TINY, other)
 
 
 def test_run_that_diverges_is_a_line(data, tmp_path):

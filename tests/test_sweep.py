@@ -292,7 +292,7 @@ def test_what_is_plotted_is_accuracy_or_the_first_number():
         (["-g", "K"], "-g K: give a name and a value, as in -g K 2,4,8"),
         (["-g", "K", "1,,2"], "a value is missing between commas"),
         (["-g", "K", "1,1"], "each once"),
-        (["-g", "K", "1", "-g", "K", "2"], "-g K stands twice"),
+        (["-g", "K", "1", "-g", "K", "2"], "parameter 'K' is given twice"),
         (["-g", "K", "1", "-p", "K", "2"], "K is both an axis"),
         (["-g", "K", "1", "-p", "x", "2"], "parameter='x'"),
         (["-g", "K", "1", "--seeds", "0"], "--seeds"),

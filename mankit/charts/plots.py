@@ -75,11 +75,6 @@ def bars(values: Mapping[str, float | Sequence[float]], ylabel: str, title: str 
     return Chart([plot], f"{title or ylabel}. {'; '.join(parts)}.", title)
 
 
-def cka_heatmap(matrix: Sequence, xlabel: str = "block", ylabel: str = "block", title: str = "CKA") -> Chart:
-    """One CKA matrix, rows (ylabel) from the bottom up, columns (xlabel); see `cka_heatmaps`."""
-    return cka_heatmaps({"": matrix}, xlabel, ylabel, title)
-
-
 def cka_heatmaps(
     matrices: Mapping[str, Sequence], xlabel: str = "block", ylabel: str = "block", title: str = "CKA"
 ) -> Chart:

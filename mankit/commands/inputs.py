@@ -42,10 +42,7 @@ def check_notebook(path: Path) -> None:
 
 
 def known_parameters(notebook: Path) -> dict[str, object]:
-    """The parameters of a notebook by name, and where `rule` is one of them, every rule's options too.
-
-    Raises: ValueError where there is no notebook, or none that can be read.
-    """
+    """The parameters of a notebook by name, and where `rule` is one, every rule's options. ValueError: unreadable."""
     import papermill
 
     check_notebook(notebook)
@@ -72,14 +69,19 @@ def parameters(
     texts: list[str] | None, known: Collection[str], read: Callable[[str], object] = json_or_text
 ) -> dict[str, object]:
     """['K=8'] -> {'K': 8}. Raises ValueError, with the nearest name, for a parameter that a notebook doesn't have."""
-    pairs = {name: value for name, _, value in (text.partition("=") for text in texts or [])}
-    for name in pairs:
+    values = {}
+    for name, _, value in (text.partition("=") for text in texts or []):
         choose("parameter", name, known)
-    return {name: read(value) for name, value in pairs.items()}
+        if name in values:
+            raise ValueError(f"parameter {name!r} is given twice: give it once")
+        values[name] = read(value)
+    return values
 
 
 def writable(folder: Path) -> Path:
-    """The folder, made if need be. Raises ValueError where nothing can be written."""
+    """The folder, made if need be. Raises ValueError where nothing can be written, or no folder was named."""
+    if folder == Path():  # Typer's for ""
+        raise ValueError("-o '': name a folder, such as runs/mine")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -34,7 +34,9 @@ def sweep(
     from ..execution import sweep as library
 
     known = known_parameters(notebook)
-    axes = _axes(grid or [], known)
+    if not grid:
+        raise ValueError("no grid: give at least one axis, as in -g K 1,2,4,8")
+    axes = parameters(grid, known, _values)
     if seeds:
         choose("parameter", "seed", known)
     cells = library.grid(axes, seeds, parameters(parameter, known))
@@ -55,17 +57,6 @@ def sweep(
         which = ", ".join(f"{name}={row[name]}" for name in cells[0])
         print(f"mankit: failed: {which}: {row['error']}", file=sys.stderr)
     raise Exit(1 if len(failed) else 0)
-
-
-def _axes(texts: list[str], known: dict[str, object]) -> dict[str, list]:
-    """['K=1,2'] -> {'K': [1, 2]}. Raises ValueError for names that don't fit, or stand twice."""
-    if not texts:
-        raise ValueError("no grid: give at least one axis, as in -g K 1,2,4,8")
-    axes = parameters(texts, known, _values)
-    for name in axes:
-        if sum(text.startswith(f"{name}=") for text in texts) > 1:
-            raise ValueError(f"-g {name} stands twice: give all its values at once, as in -g {name} 1,2,4")
-    return axes
 
 
 def _values(text: str) -> list:

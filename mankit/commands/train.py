@@ -46,13 +46,13 @@ def train(
     typed = {n: value for n, value in settings.items() if context.get_parameter_source(n).name == "COMMANDLINE"}
     if recipe is None and profile != "paper":
         raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
-    if recipe:
+    if recipe is not None:
         found = Recipe.read(recipe) if recipe.endswith(".json") else cell(recipe).recipe
         chosen = with_profile(found, profile).changed(**typed)
     else:
         chosen = lab_recipe(**typed)
     there = {"root": root, "download": download, "device": pick_device(device)}
-    _train_in(writable(out), chosen, there) if out else _train_once(chosen, there)
+    _train_in(writable(out), chosen, there) if out is not None else _train_once(chosen, there)
 
 
 def _train_in(folder: Path, recipe: Recipe, there: dict[str, object]) -> None:

@@ -39,8 +39,10 @@ def resize(images: Tensor, size: int | None) -> Tensor:
     if size is None or tuple(images.shape[2:]) == (size, size):
         return images.contiguous()
     how = {"mode": "area"} if size <= min(images.shape[2:]) else {"mode": "bilinear", "antialias": True}
-    parts = [F.interpolate(part.float(), size=(size, size), **how) for part in images.split(4096)]
-    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
+    resized = images.new_empty(*images.shape[:2], size, size)
+    for part, out in zip(images.split(1024), resized.split(1024), strict=True):  # all as floats take too much memory
+        out.copy_(F.interpolate(part.float(), size=(size, size), **how).round_().clamp_(0, 255))
+    return resized
 
 
 def in_memory(images: np.ndarray | Tensor, labels: np.ndarray | Tensor | list[int]) -> Source:
@@ -149,10 +151,16 @@ def _files(samples: list[tuple[str, int]], size: int) -> Source:
 def _read_image(path: str, size: int) -> Tensor:
     """One file as RGB, uint8 (3, size, size): the largest centred square of it, resized."""
     from PIL import Image, ImageOps
-    from torchvision.datasets.folder import default_loader
 
     try:
-        image = default_loader(path)
+        with Image.open(path) as opened:
+            if getattr(opened, "n_frames", 1) > 1 or opened.mode == "F":
+                raise ValueError("several frames, or floats: give one picture of 8 or 16 bits")
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I"):  # 16 bits: PIL would cut off what is above 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            black = Image.new("RGBA", image.size, "black")  # behind what is transparent
+            image = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:  # PIL's
         raise ValueError(f"can't read the image {path} ({problem}): replace or remove it") from problem
     how = Image.Resampling.BOX if size <= min(image.size) else Image.Resampling.BILINEAR

@@ -29,11 +29,10 @@ class Session:
         self.state, self.error, self.version = "ready", "", 0
         self.history: History | None = None
         self.watched: Watched | None = None
-        self.stopped_after = float("nan")  # seconds from stop() to the end of the thread's work
-        self._options, self.heard = (with_bp, device, own), time.monotonic()
+        self._how, self.heard = dict(with_bp=with_bp, device=device, own=own), time.monotonic()
         self._changed = threading.Condition()
         self._single = 0  # single steps that were asked for
-        self._stop_asked: float | None = None
+        self._stop_asked = False
         self._thread = threading.Thread(target=self._work, daemon=True, name="mankit training")
         Session._all.add(self)
 
@@ -67,8 +66,8 @@ class Session:
     def stop(self) -> None:
         """End the run after the step that is being made, or in it where it doesn't end; it can't go on."""
         with self._changed:
-            if self.state in ("running", "paused") and self._stop_asked is None:
-                self._stop_asked = time.perf_counter()
+            if self.state in ("running", "paused") and not self._stop_asked:
+                self._stop_asked = True
                 break_off(self._thread, lambda: self.state in ("running", "paused"))
             self._changed.notify_all()
 
@@ -91,12 +90,12 @@ class Session:
     def _work(self) -> None:
         torch.set_num_threads(1)  # of this thread: faster for small networks, and the numbers of `mankit train`
         try:
-            for watched in watch(self.recipe, self.live, *self._options):
+            for watched in watch(self.recipe, self.live, **self._how):
                 self.watched = watched
                 self._publish()
                 if not self._may_go_on():
                     break
-            self._end("done" if self._stop_asked is None else "stopped")
+            self._end("stopped" if self._stop_asked else "done")
         except BrokenOff:
             self._end("stopped")
         except Exception:  # whatever happens in training is shown, and the panel stays usable
@@ -109,13 +108,11 @@ class Session:
 
     def _may_go_on(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self.state == "running" or self._single or self._stop_asked is not None)
+            self._changed.wait_for(lambda: self.state == "running" or self._single or self._stop_asked)
             self._single = 0
-            return self._stop_asked is None
+            return not self._stop_asked
 
     def _end(self, state: str) -> None:
         with self._changed:
             self.state = state
-            if self._stop_asked is not None:
-                self.stopped_after = time.perf_counter() - self._stop_asked
             self.version += 1

@@ -74,7 +74,11 @@ def _load(name: str, seed: int, options: tuple[tuple[str, object], ...], device:
 
 
 class Watched:
-    """A run, beside it a BP network of the same seed that takes the same steps, and what is measured of both."""
+    """A run, beside it a BP network of the same seed that takes the same steps, and what is measured of both.
+
+    with_bp: train that network too; the run's own numbers don't depend on it. own: the reader's code, to be compared
+    with the library's. points: about how many times it is measured.
+    """
 
     def __init__(
         self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None, points: int = 24
@@ -136,22 +140,13 @@ class Watched:
             history.changes.append((history.step, decay))
 
 
-def watch(
-    recipe: Recipe,
-    live: Live | None = None,
-    with_bp: bool = True,
-    device: str = "auto",
-    own: Own | None = None,
-    points: int = 24,
-) -> Iterator[Watched]:
-    """Train a recipe step by step, measured at step 0 and then at about so many points: yields after each step.
+def watch(recipe: Recipe, live: Live | None = None, **how: object) -> Iterator[Watched]:
+    """Train a recipe step by step, measured at step 0 and then at some points: yields after each step.
 
-    live: what another thread may change meanwhile. with_bp: train a BP network of the same seed beside it, to
-    compare with; the run's own numbers don't depend on it. own: the reader's code, to be compared with the library's.
-    Raises: ValueError as `Run` does.
+    live: what another thread may change meanwhile. how: see `Watched`. Raises: ValueError as `Run` does.
     """
     live = live or Live()
-    watched = Watched(recipe, with_bp, device, own, points)
+    watched = Watched(recipe, **how)
     watched.measure()
     yield watched
     bp_steps = iter(watched.bp) if watched.bp else itertools.repeat(None)

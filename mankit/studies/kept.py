@@ -15,6 +15,7 @@ import json
 import math
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -99,6 +100,8 @@ class KeptRun:
         self.seconds = 0.0
         self._losses = LossSum()  # of this epoch's steps
         self._saved_at = 0  # step
+        seen = (t.cpu().contiguous().numpy() for t in (run.data.train.images, run.data.train.labels))
+        self._of = (run.recipe.to_json(), *map(zlib.crc32, seen))  # a checkpoint is of this recipe and data only
 
     def __len__(self) -> int:
         return len(self.run)
@@ -112,6 +115,8 @@ class KeptRun:
         """Bring everything to where the last checkpoint was, torch's random numbers too."""
         run, state = self.run, files.load(self.folder)
         if state:
+            if state.get("of") != self._of:
+                raise ValueError(f"{self.folder / files.NAME} is of another recipe or other data: remove {self.folder}")
             try:
                 run.net.load_state_dict(state["net"])
                 for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
@@ -176,6 +181,7 @@ class KeptRun:
         if self._saved_at == self.done:
             return
         state = {
+            "of": self._of,
             "done": self.done,
             "net": self.run.net.state_dict(),
             "log": self.log,

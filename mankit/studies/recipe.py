@@ -156,11 +156,12 @@ class Recipe:
     def changed(self, **settings: object) -> Recipe:
         """The same recipe with some of its flat settings changed; what doesn't fit them any more is left out.
 
-        That is: options that another rule doesn't take, and places to cut where K or the network is another.
+        That is: options that another rule or base doesn't take, and places to cut where K or the network is another.
         Raises: ValueError for a setting that fits none.
         """
         takes = options_of(settings.get("rule", self.rule), settings.get("base", self.options.get("base")))
-        kept = {name: value for name, value in self.settings().items() if name in takes or name not in self.options}
+        left_out = set(self.options) - set(takes) if {"rule", "base"} & settings.keys() else set()
+        kept = {name: value for name, value in self.settings().items() if name not in left_out}
         if {"K", "network"} & settings.keys():
             kept["at"] = None
         return Recipe.of(**kept | settings)
