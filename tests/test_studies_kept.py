@@ -276,6 +276,16 @@ def test_checkpoint_of_another_network_is_a_line(data, tmp_path):
         train_in(tmp_path, TINY.but(widths=(4, 6, 9)), data)
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", None], ids=["empty", "no text", "half"])
+def test_a_damaged_table_is_made_anew(data, tmp_path, damage):
+    train_in(tmp_path, TINY, data, table=True)
+    file = tmp_path / "blocks.csv"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    train_in(tmp_path, TINY, data, table=True)
+    assert file.read_bytes() == whole
+
+
 @pytest.mark.parametrize("other", [{"lr": 0.05}, {"seed": 1}, {"options": {"head": "0c1f", "decay": 0.5}}], ids=str)
 def test_old_weights_are_no_new_run(data, tmp_path, other):
     """Somebody removes what names the run, and starts another one in its folder."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from ..images import Data, Split, batches
@@ -52,7 +53,7 @@ def train_in(
     Raises: ValueError as `open_run`; KeyboardInterrupt after a Ctrl-C, when the run is saved.
     """
     file = Path(folder) / TABLE
-    if (done := finished(folder, recipe)) and (file.is_file() or not table):
+    if (done := finished(folder, recipe)) and (not table or _rows(file) == recipe.K):
         return done
     with open_run(folder, recipe, data, device, root=root, download=download) as kept:
         for _ in progress(kept):
@@ -208,23 +209,23 @@ class KeptRun:
         if best:
             best_run.net = copy.deepcopy(run.net)
             best_run.net.load_state_dict(best["weights"])
-        summary = Summary(
-            run.recipe.epochs,
-            len(run),
-            round(self.seconds, 3),
-            str(run.data.train.images.device),
-            tuple(self.log[-1]["losses"]),
-            self.log[-1]["val_accuracy"],
-            accuracy(run, run.data.test),
-            best.get("epoch"),
-            best.get("val"),
-            accuracy(best_run, run.data.test) if best else None,
-        )
+        row, there = self.log[-1], str(run.data.train.images.device)
+        trained = run.recipe.epochs, len(run), round(self.seconds, 3), there, tuple(row["losses"]), row["val_accuracy"]
+        of_best = best.get("epoch"), best.get("val"), accuracy(best_run, run.data.test) if best else None
+        summary = Summary(*trained, accuracy(run, run.data.test), *of_best)
         files.write(self.folder / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
         return summary
 
     def _write_log(self) -> None:
         files.write(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+
+
+def _rows(table: Path) -> int:
+    """How many rows a table has; 0 where it isn't there or is damaged, so that it is made anew."""
+    try:
+        return len(pd.read_csv(table))
+    except (OSError, ValueError):
+        return 0
 
 
 def accuracy(run: Run, split: Split) -> float | None:
