@@ -381,7 +381,7 @@ def test_a_page_that_closes_the_panel_stops_the_run(panel):
     panel.start.click()
     until(lambda: panel.session.history is not None)
     views("tab", 0)
-    assert panel.session._stop_asked is None
+    assert not panel.session._stop_asked
     views("other tab", 0)
     panel.session.join(5)
     assert panel.session.state == "stopped"

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from ..images import Data, Split, batches
@@ -222,6 +221,8 @@ class KeptRun:
 
 def _rows(table: Path) -> int:
     """How many rows a table has; 0 where it isn't there or is damaged, so that it is made anew."""
+    import pandas as pd
+
     try:
         return len(pd.read_csv(table))
     except (OSError, ValueError):
