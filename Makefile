@@ -1,6 +1,6 @@
 # make lab        open JupyterLab on the tour
-# make test       lint, test the library, execute the tour again and compare (about 20 minutes)
-# make test-lessons   execute every lesson: stored outputs, other parameters, student versions (20 to 35 minutes)
+# make test       lint, test the library, execute the tour again and compare (about 15 minutes)
+# make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 25 minutes)
 # make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (7 minutes on 2 idle cores)
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
