@@ -182,6 +182,13 @@ def test_an_empty_value_is_not_as_if_it_were_absent(mankit, words, fragment):
     assert said.code == 2 and not said.out and fragment in said.err and len(said.err.splitlines()) == 1
 
 
+def test_the_folder_one_is_in_is_a_folder_too(mankit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = mankit("student", Path(__file__).parents[1] / "notebooks" / "02_dgl.ipynb", "-o", ".")
+    assert said.code == 0 and (tmp_path / "02_dgl.ipynb").is_file()
+    assert "an empty value" in mankit("student", "a.ipynb", "--out=").err
+
+
 def test_a_parameter_that_stands_twice_is_a_line(mankit):
     said = mankit("run", Path(__file__).parents[1] / "notebooks" / "00_tour.ipynb", "-p", "K", 3, "-p", "K", 4)
     assert said.code == 2 and "parameter 'K' is given twice: give it once" in said.err

@@ -24,6 +24,9 @@ def call(words: list[str]) -> object:
 
     Raises: ValueError, OSError, TyperException for bad input.
     """
+    for option, value in zip(words, [*words[1:], "the end"], strict=False):  # Typer makes a folder "." of ""
+        if option[:1] == "-" and not value or option[:2] == "--" and option[-1] == "=":
+            raise ValueError(f"{option.strip('-=')}='': an empty value; name a folder, a file, ..., or leave it out")
     words = [own_rule(word) for word in words] if words[:1] == ["train"] else joined(words)
     app = typer.Typer(
         help="A teaching kit for supervised local learning: back-propagation, DGL, InfoPro and MAN.",

@@ -79,9 +79,7 @@ def parameters(
 
 
 def writable(folder: Path) -> Path:
-    """The folder, made if need be. Raises ValueError where nothing can be written, or no folder was named."""
-    if folder == Path():  # Typer's for ""
-        raise ValueError("-o '': name a folder, such as runs/mine")
+    """The folder, made if need be. Raises ValueError where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

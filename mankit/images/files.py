@@ -159,8 +159,10 @@ def _read_image(path: str, size: int) -> Tensor:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # 16 bits: PIL would cut off what is above 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            black = Image.new("RGBA", image.size, "black")  # behind what is transparent
-            image = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
+            if "A" in image.mode or "transparency" in image.info:  # black stands behind what is transparent
+                black = Image.new("RGBA", image.size, "black")
+                image = Image.alpha_composite(black, image.convert("RGBA"))
+            image = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:  # PIL's
         raise ValueError(f"can't read the image {path} ({problem}): replace or remove it") from problem
     how = Image.Resampling.BOX if size <= min(image.size) else Image.Resampling.BILINEAR
