@@ -211,8 +211,9 @@ def _checked(name: str, value: object, kind: TypeAdapter) -> object:
 
 
 def _allowed(error: ValidationError) -> str:
-    """'choose a valid integer', 'choose 1 or more', from the last of pydantic's 'Input should be ...'."""
-    words = error.errors()[-1]["msg"].replace("Input should be", "choose")
+    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'; of a union all of them."""
+    messages = dict.fromkeys(each["msg"] for each in error.errors())
+    words = " or ".join(messages).replace("or Input should be", "or").replace("Input should be", "choose")
     words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
     words = re.sub(r"less than or equal to (\S+)", r"\1 or less", words)
     return words.replace("greater than", "a number above").replace("less than", "a number below")

@@ -91,8 +91,9 @@ def _check_finite(steps: list[Step], recipe: Recipe) -> None:
     losses = torch.stack([step.losses for step in steps])  # (steps, K)
     if not losses.isfinite().all():
         row, block = losses.isfinite().logical_not().nonzero()[0].tolist()
-        where = f"block {block + 1} of {losses.shape[1]} has loss {losses[row, block].item():g} at step {steps[row].index + 1}"
-        raise ValueError(f"rule {entry_of(recipe.rule).label}, {where}: choose lr below {recipe.lr:g}")
+        where = f"rule {entry_of(recipe.rule).label}, block {block + 1} of {losses.shape[1]}"
+        what = f"has loss {losses[row, block].item():g} at step {steps[row].index + 1}"
+        raise ValueError(f"{where} {what}: choose lr below {recipe.lr:g}")
 
 
 def _network(recipe: Recipe, data: Data) -> LocalNet:
