@@ -20,7 +20,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, object] | None =
     os.environ["MANKIT_LIVE"] = "0"  # the kernel inherits it: nobody is there to press a panel's buttons
     where = str(notebook.parent)
     try:
-        papermill.execute_notebook(str(notebook), str(target), parameters or {}, cwd=where, kernel_name="python3")
+        how = {"cwd": where, "kernel_name": "python3", "language": "python"}
+        papermill.execute_notebook(str(notebook), str(target), parameters or {}, **how)
     finally:
         if target.is_file():
             tidy(target)

@@ -114,10 +114,11 @@ class KeptRun:
         """Bring everything to where the last checkpoint was, torch's random numbers too."""
         run, state = self.run, files.load(self.folder)
         if state:
-            if state.get("of") != self._of:
+            if state["of"] != self._of:
                 raise ValueError(f"{self.folder / files.NAME} is of another recipe or other data: remove {self.folder}")
             try:
-                run.net.load_state_dict(state["net"])
+                for weights in ([state["best"]["weights"]] if state["best"] else []) + [state["net"]]:
+                    run.net.load_state_dict(weights)
                 for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
                     optimizer.load_state_dict(saved)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
@@ -126,7 +127,7 @@ class KeptRun:
                 self._losses.total = None if losses is None else losses.to(there)
                 self._losses.steps = run.done % run.steps_per_epoch
                 torch.set_rng_state(state["rng"])
-            except (RuntimeError, KeyError, ValueError) as error:
+            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
         files.write(self.folder / "recipe.json", run.recipe.to_json())

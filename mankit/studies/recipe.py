@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -81,18 +81,22 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():
             object.__setattr__(self, name, _checked(name, self.__dict__[name], kind))
-        known = [*RULES, *filter(callable, [self.rule])]
-        takes = options_of(self.rule, self.options.get("base")) if self.rule in known else {}  # else: said by Run
-        for name in self.data_options:
-            choose("data option", name, data_options())
-        for name, value in (self.options | self.data_options).items():
-            option = (takes | data_options()).get(name)
-            if option is not None and name != "base" and option.annotation is not option.empty:  # a base: said by bind
-                _checked(name, value, _adapter(option.annotation))
+        self._check_options()
         with contextlib.suppress(ValueError):  # a function is kept by its name, once it has one
             object.__setattr__(self, "rule", name_of(self.rule) if callable(self.rule) else self.rule)
         if self.at is not None and len(self.at) != self.K - 1:
             raise ValueError(f"at={self.at} makes {len(self.at) + 1} blocks, but K={self.K}: give K - 1 places to cut")
+
+    def _check_options(self) -> None:
+        """Types of options; names and values are checked by the rule, which may not be known here."""
+        for name in self.data_options:
+            choose("data option", name, data_options())
+        known = self.rule in RULES or callable(self.rule)
+        takes = data_options() | (options_of(self.rule, self.options.get("base")) if known else {})
+        for name, value in (self.options | self.data_options).items():
+            kind = takes[name].annotation if name in takes else inspect.Parameter.empty
+            if name != "base" and kind is not inspect.Parameter.empty and get_origin(kind) is not Literal:
+                _checked(name, value, _adapter(kind))
 
     def to_json(self) -> str:
         """The recipe as JSON, a field a line.
