@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def at_least(name: str, value: float | None, least: float, cure: str = "") -> No
     if not is_number or fraction or value < least:
         whole = "a whole number, " if fraction else ""
         raise ValueError(f"{name}={value}: {cure or f'choose {whole}{least} or more'}")
+
+
+def allowed(errors: Iterable[Mapping]) -> str:
+    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'; of a union all of them."""
+    words = " or ".join(dict.fromkeys(each["msg"] for each in errors))
+    words = words.replace("or Input should be", "or").replace("Input should be", "choose")
+    words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
+    words = re.sub(r"less than or equal to (\S+)", r"\1 or less", words)
+    return words.replace("greater than", "a number above").replace("less than", "a number below")
 
 
 def first_line(error: object) -> str:

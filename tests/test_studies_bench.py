@@ -14,7 +14,7 @@ from mankit.rules import RULES, Entry
 from mankit.studies import bench as library
 from mankit.studies.bench import CHECKPOINTED, bench, build, costs, methods
 
-COLUMNS = ["method", "ratio", "step_ms", "images_per_s", "saved_kib", "gflops"]
+COLUMNS = ["method", "ratio", "ratio_low", "ratio_high", "step_ms", "images_per_s", "saved_kib", "gflops"]
 TINY = {"network": "lab", "K": 3, "batch": 4, "size": 8, "rounds": 3}
 
 
@@ -54,6 +54,8 @@ def test_times_are_medians_of_interleaved_rounds(monkeypatch):
     monkeypatch.setattr(library, "_seconds", seconds)
     table = bench(**TINY).set_index("method")
     assert table["ratio"].to_dict() == pytest.approx(cost)
+    assert table["ratio_high"].to_dict() == pytest.approx(cost | {"InfoPro": cost["InfoPro"] * 4})  # 1, 1 and 7 times
+    assert table["ratio_low"].to_dict() == pytest.approx(cost)
     assert table["step_ms"].to_dict() == pytest.approx({m: 1000 * c for m, c in cost.items()} | {"InfoPro": 21000})
     names = [m for net in order for m in methods() if nets[m] is net]
     assert names == methods() * 4
@@ -117,16 +119,17 @@ WORDS = ("bench", "--network", "lab", "--K", 3, "--batch", 4, "--size", 8, "--ro
 def test_command_prints_the_table_and_writes_it(mankit, tmp_path):
     result = mankit(*WORDS, "--csv", tmp_path / "bench.csv")
     assert result.code == 0
-    title, header, *rows, note = result.out.splitlines()
+    title, header, *rows, note, more = result.out.splitlines()
     assert title == "lab, K=3, batch 4, 8x8, head 2c2f; cpu, threads 1; medians of 2 rounds"
     assert header.split()[0] == "method" and "step / BP's" in header and "GFLOPs/image" in header
     assert [re.split(r"\s{2,}", row.strip())[0] for row in rows] == methods()
-    assert "compare the ratios" in note
+    assert "median and quartiles over the rounds" in note and "within this run only" in more
     written = pd.read_csv(tmp_path / "bench.csv")
-    assert list(written.columns[:6]) == COLUMNS
+    assert list(written.columns[:8]) == COLUMNS
     assert set(written["network"]) == {"lab"} and set(written["device"]) == {"cpu, threads 1"}
-    shown = [float(re.split(r"\s{2,}", row.strip())[1]) for row in rows]
-    assert shown == pytest.approx(list(written["ratio"]), rel=0.01)
+    shown = [re.split(r"\s{2,}", row.strip())[1] for row in rows]
+    parts = zip(written["ratio"], written["ratio_low"], written["ratio_high"], strict=True)
+    assert shown == [f"{ratio:.2f} ({low:.2f} to {high:.2f})" for ratio, low, high in parts]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typer import Option
 from ..errors import cannot_write
 
 NAMES = {
-    "ratio": "step / BP's",
+    "ratio": "step / BP's (quartiles)",
     "step_ms": "step (ms)",
     "images_per_s": "images/s",
     "saved_kib": "saved (KiB/image)",
@@ -56,8 +56,11 @@ def bench(
     on = torch.cuda.get_device_name(device) if on_gpu else f"{device}, threads {threads}"
     extras = ", bf16" * bf16 + ", compiled" * compile
     print(f"{network}, K={K}, batch {batch}, {size}x{size}, head {head}{extras}; {on}; medians of {rounds} rounds")
-    print(table.rename(columns=NAMES).to_string(index=False, float_format=_number))
-    print("Times hold within this run only: compare the ratios. Saved: the largest block's activations, counted.")
+    spread = [f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})" for row in table.itertuples()]
+    shown = table.assign(ratio=spread).drop(columns=["ratio_low", "ratio_high"]).rename(columns=NAMES)
+    print(shown.to_string(index=False, float_format=_number))
+    print("step / BP's: a round's step over BP's of the same round, median and quartiles over the rounds (so not the")
+    print("ratio of the two medians in ms). Times hold within this run only. Saved: the largest block's, counted.")
     if csv:
         table.assign(**what, device=on, rounds=rounds).to_csv(csv, index=False)
 

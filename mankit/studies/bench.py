@@ -64,9 +64,10 @@ def bench(
     """Time the training step of all `methods()` in turn, `rounds` times, on random images: a row for each.
 
     Each round times `steps` steps of every method one after the other, so that a machine that is slower for a
-    while is so for all. Columns: method; ratio, step time over BP's of the same round; step_ms, milliseconds (both
-    medians over the rounds); images_per_s; saved_kib and gflops (see `costs`); on CUDA peak_kib, the most KiB an
-    image that a step allocates on top of weights and optimizer state (activations, gradients, workspaces).
+    while is so for all. Columns: method; ratio, step time over BP's of the same round, with ratio_low and ratio_high
+    (median and quartiles over the rounds); step_ms, milliseconds (median); images_per_s; saved_kib and gflops (see
+    `costs`); on CUDA peak_kib, the most KiB an image that a step allocates on top of weights and optimizer state
+    (activations, gradients, workspaces).
 
     Args:
         size: of the images. bf16, compile: as in a Recipe; checkpoints stay uncompiled.
@@ -91,9 +92,11 @@ def bench(
     if x.is_cuda:
         table["peak_kib"] = [_peak_bytes(run, x) / batch / 2**10 for run in runs.values()]
     seconds = pd.DataFrame([{m: _seconds(run, steps, x) for m, run in runs.items()} for _ in progress(range(rounds))])
-    table.insert(1, "ratio", seconds.div(seconds[bp], axis=0).median().to_numpy())
-    table.insert(2, "step_ms", 1000 * seconds.median().to_numpy())
-    table.insert(3, "images_per_s", 1000 * batch / table["step_ms"])
+    paired = seconds.div(seconds[bp], axis=0)
+    for place, (name, share) in enumerate({"ratio": 0.5, "ratio_low": 0.25, "ratio_high": 0.75}.items(), start=1):
+        table.insert(place, name, paired.quantile(share).to_numpy())
+    table.insert(4, "step_ms", 1000 * seconds.median().to_numpy())
+    table.insert(5, "images_per_s", 1000 * batch / table["step_ms"])
     return table
 
 

@@ -9,14 +9,13 @@ import contextlib
 import functools
 import inspect
 import json
-import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from ..errors import choose
+from ..errors import allowed, choose
 from ..heads import Rule
 from ..images import load
 from ..rules import RULES, bind, name_of, options_of
@@ -120,7 +119,7 @@ class Recipe:
             values = TypeAdapter(dict[str, object]).validate_json(text)
         except ValidationError as error:
             raise ValueError(
-                f"no recipe in JSON, {_allowed(error)}: see `mankit recipes NAME --json` for one"
+                f"no recipe in JSON, {allowed(error.errors())}: see `mankit recipes NAME --json` for one"
             ) from None
         for name in values:
             choose("field", name, _kinds())
@@ -211,16 +210,7 @@ def _checked(name: str, value: object, kind: TypeAdapter) -> object:
     try:
         return kind.validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"{name}={repr(value)[:40]}: {_allowed(error)}") from None
-
-
-def _allowed(error: ValidationError) -> str:
-    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'; of a union all of them."""
-    messages = dict.fromkeys(each["msg"] for each in error.errors())
-    words = " or ".join(messages).replace("or Input should be", "or").replace("Input should be", "choose")
-    words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
-    words = re.sub(r"less than or equal to (\S+)", r"\1 or less", words)
-    return words.replace("greater than", "a number above").replace("less than", "a number below")
+        raise ValueError(f"{name}={repr(value)[:40]}: {allowed(error.errors())}") from None
 
 
 def _with_tuples(value: object) -> object:
