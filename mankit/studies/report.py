@@ -96,21 +96,19 @@ def error_by_K(part: pd.DataFrame) -> dict[str, tuple[list[int], list[list[float
 
 
 def published_by_K(part: pd.DataFrame) -> dict[str, dict[str, tuple[list[int], list[list[float]]]]]:
-    """The same of the papers' numbers for the cells of these runs, by a title that says data, network and source."""
+    """The same of the papers' numbers for the cells of these runs, by a title that says paper, data and network."""
     papers = _published(part[part.K > 1]).rename(columns={"value": "error_last"}).assign(seed=0)
-    groups = papers.groupby(["trained", "source"], sort=False)
-    return {f"Published: {trained}; {source}": error_by_K(rows) for (trained, source), rows in groups}
+    papers["paper"] += papers.shown.str.endswith(MARK).map({True: ", secondary summary", False: ""})
+    groups = papers.groupby(["trained", "paper"], sort=False)
+    return {f"Published ({paper}): {trained}": error_by_K(rows) for (trained, paper), rows in groups}
 
 
 def _published(runs: pd.DataFrame) -> pd.DataFrame:
     """A row for each error that a paper reports for the cells of these runs."""
     wanted = [cell for cell in cells() if cell.name in set(runs.cell)]
     errors = [(cell, p) for cell in wanted for p in cell.published if p.metric in ERRORS]
-    rows = [
-        (c.name, f"{c.data}, {c.network}", c.method, c.K, p.source.split()[0], p.source, p.value, p.shown)
-        for c, p in errors
-    ]
-    return pd.DataFrame(rows, columns="cell trained method K paper source value shown".split())
+    rows = [(c.name, f"{c.data}, {c.network}", c.method, c.K, p.source.split()[0], p.value, p.shown) for c, p in errors]
+    return pd.DataFrame(rows, columns="cell trained method K paper value shown".split())
 
 
 def failures(runs: pd.DataFrame) -> int:
