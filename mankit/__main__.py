@@ -18,8 +18,14 @@ def main() -> None:
         sys.exit(call(sys.argv[1:]))
     except TyperException as error:
         message = error.format_message()
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         message = str(error)
+    except OSError as error:
+        message = f"{str(error.filename)[:80]}: {error.strerror}; name another" if error.filename else str(error)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no class of its own for it
+            raise
+        message = f"out of memory: choose a smaller batch, size or network ({str(error)[-80:]})"
     if message:  # there is none where the help was printed instead
         print(f"mankit: {first_line(message)}", file=sys.stderr)
     sys.exit(2)

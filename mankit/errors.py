@@ -14,7 +14,7 @@ def choose(name: str, value: object, allowed: Collection[str], cure: str = "") -
 
     cure: what to do, in place of the list of all names (where that would be long).
     """
-    if value not in allowed:
+    if value not in list(allowed):  # a list: what is asked for may be a list itself
         near = difflib.get_close_matches(str(value), list(allowed), n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise ValueError(f"{name}={value!r}: {hint}{cure or 'choose from ' + (', '.join(allowed) or 'nothing')}")

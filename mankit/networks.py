@@ -88,8 +88,8 @@ def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int)
         raise ValueError(f"widths={widths} and units={units} differ in length: give one of each per stage")
     at_least("classes", classes, 1)
     for name, values in (("widths", widths), ("units", units)):
-        if any(value < 1 or value != int(value) for value in values):
-            raise ValueError(f"{name}={values}: choose whole numbers from 1 up")
+        if any(not 1 <= value <= 4096 or value != int(value) for value in values):
+            raise ValueError(f"{name}={values}: choose whole numbers from 1 to 4096")
 
 
 def small_resnet(

@@ -121,8 +121,7 @@ def train(
     Yields: a Step after each batch. Raises: ValueError for a batch or setting that doesn't fit.
     """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-    if len(optimizers) not in (1, net.K):
-        raise ValueError(f"{len(optimizers)} optimizers for K={net.K} blocks: give one, or one per block")
+    _check_optimizers(net, optimizers)
     for index, (x, y) in enumerate(batches, start=first_step):
         if index == first_step:
             check_batch(net, x, y)
@@ -132,6 +131,16 @@ def train(
         x = x.contiguous(memory_format=layout)
         lr = set_lr(optimizers, schedule(index)) if schedule else optimizers[0].param_groups[0]["lr"]
         yield Step(index, batch_step(net, optimizers, x, y), lr)
+
+
+def _check_optimizers(net: LocalNet, optimizers: Sequence[Optimizer]) -> None:
+    if len(optimizers) not in (1, net.K):
+        raise ValueError(f"{len(optimizers)} optimizers for K={net.K} blocks: give one, or one per block")
+    held = {p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    for name, p in net.named_parameters():
+        if p.requires_grad and p not in held:
+            cure = "make it of this network, or freeze what shall stay by requires_grad_(False)"
+            raise ValueError(f"the optimizer doesn't hold {name}: {cure}")
 
 
 def _is_safe(net: nn.Module, x: Tensor) -> bool:
@@ -145,7 +154,8 @@ def _is_safe(net: nn.Module, x: Tensor) -> bool:
 def check_batch(net: LocalNet, x: Tensor, y: Tensor) -> None:
     """Raise a ValueError that says what is wrong with a batch: images (B, 3, H, W), labels 0..classes-1."""
     channels = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
-    if x.dim() != 4 or x.shape[1] != channels or not x.is_floating_point() or x.min() < 0 or x.max() > 1:
+    in_range = x.is_floating_point() and x.numel() and bool(x.min() >= 0) and bool(x.max() <= 1)  # False with a nan
+    if x.dim() != 4 or x.shape[1] != channels or not in_range:
         raise ValueError(f"images {tuple(x.shape)} {x.dtype}: give floats in [0, 1], (batch, {channels}, H, W)")
     if len(x) < 2:
         raise ValueError(f"a batch of {len(x)}: BatchNorm needs at least 2 images to train on")
@@ -163,6 +173,8 @@ def make_optimizer(
 
     On a GPU all weights are updated by one fused kernel; build it when the net is where it will train.
     """
+    for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+        at_least(name, value, 0.0)
     fused = True if next(net.parameters()).is_cuda else None  # None is torch's own choice
     groups = [list(pair) for pair in zip(net.blocks, net.heads, strict=True)] if per_block else [[net]]
     optimizers = [
@@ -201,7 +213,7 @@ def cosine(
     """
     for name, value, least in (("epochs", epochs, 1), ("steps_per_epoch", steps_per_epoch, 1), ("warmup", warmup, 0)):
         at_least(name, value, least)
-    if not lr > 0:
+    if not 0 < lr < math.inf:
         raise ValueError(f"lr={lr}: choose a learning rate above 0")
     if epochs == 1 and not warmup and not per_step:
         raise ValueError("epochs=1 with warmup=0: the one learning rate would be 0; choose more epochs, or per_step")

@@ -145,3 +145,28 @@ def test_bad_values_name_the_cure():
         linear_probe(x, torch.zeros(30, dtype=torch.long), x, y)
     with pytest.raises(ValueError, match="grid=0.*choose 1 or more"):
         block_features(conv_net(), [batch()], grid=0)
+
+
+@pytest.mark.parametrize("measure", [evaluate, block_accuracy, block_features])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (lambda x, y: ((x * 255).to(torch.uint8), y), "floats in"),
+        (lambda x, y: (x * 255, y), "floats in"),
+        (lambda x, y: (x.masked_fill(x > 0.5, torch.nan), y), "floats in"),
+        (lambda x, y: (x, y.float()), "whole numbers"),
+        (lambda x, y: (x, y[1:]), "one per image"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(make_net, make_batch, measure, wrong, said):
+    net, (x, y) = make_net("dgl", K=2), make_batch()
+    with pytest.raises(ValueError, match=said):
+        measure(net, [(x, y), wrong(x, y)])
+
+
+@pytest.mark.parametrize("measure", [evaluate, block_accuracy])
+@pytest.mark.parametrize("label", [-1, 10])
+def test_labels_outside_the_classes_are_refused(make_net, make_batch, measure, label):
+    net, (x, y) = make_net("dgl", K=2), make_batch()
+    with pytest.raises(ValueError, match=r"has classes 0\.\.\d"):
+        measure(net, [(x, torch.full_like(y, label))])

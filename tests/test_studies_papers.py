@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mankit.images import Data, Split
+from mankit.images import Augment, Data, Split
 from mankit.studies import LAB, Recipe, Run
 from mankit.studies.papers import PROFILES, STUDIES, cell, cells, cifar10, published, with_profile
 
@@ -110,7 +110,7 @@ def tiny_data(recipe):
     images = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     split = Split(images, torch.arange(2))
     classes = tuple(map(str, range(1000 if recipe.data == "folder:imagenet" else 10)))
-    return Data("tiny", split, split, split, classes, (0.5,) * 3, (0.3,) * 3, None)
+    return Data("tiny", split, split, split, classes, (0.5,) * 3, (0.3,) * 3, Augment(1))
 
 
 def prepared(recipe):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from test_studies_recipe import TINY
 
-from mankit.images import Augment
+from mankit.images import Augment, Split
 from mankit.studies import LAB, Recipe, Run, block_table, load_data, pick_device
+from mankit.studies.run import while_finite
+from mankit.training import Step
 
 RULES = {
     "bp": TINY.but(rule="bp", options={}),
@@ -147,6 +149,21 @@ def test_local_rules_are_measured_as_they_are(data):
         ({"widths": (4, 6)}, "widths"),
         ({"batch": 61}, r"choose 1\.\.60"),
         ({"warmup": -1}, "warmup=-1"),
+        ({"options": {"decay": math.nan}}, "decay=nan"),
+        ({"options": {"decay": -0.1}}, "decay=-0.1"),
+        ({"rule": "infopro", "options": {"lam_x": math.nan}}, "lam_x=nan: choose 0.0 or more"),
+        ({"rule": "infopro", "options": {"lam_y": (1.0, math.inf)}}, "lam_y=inf"),
+        ({"rule": "infopro", "options": {"lam_x": -1.0}}, "lam_x=-1.0"),
+        ({"rule": "man", "options": {"base": "infopro", "lam_x": (-1, 1)}}, "lam_x=-1"),
+        ({"options": {"decay": "x"}}, "decay='x': choose a valid number"),
+        ({"options": {"base": [1]}}, "choose from .*greedy, dgl, infopro"),
+        ({"lr": math.nan}, "lr=nan"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 10**26}, "seed=1000.*below"),
+        ({"epochs": 10**26}, "epochs=.*or less"),
+        ({"data_options": {"siz": 8}}, "did you mean 'size'"),
+        ({"data_options": {"size": "8"}}, "size='8': choose a valid integer"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(data, changes, message):
@@ -174,6 +191,45 @@ def test_place_outside_the_network_is_refused_before_training(data):
         Run(TINY.but(at=(4, 9)), data)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_loss_that_is_no_number_stops_at_its_step(data, rule):
+    done = []
+    with pytest.raises(
+        ValueError, match=r"rule .+, block \d of \d has loss (nan|inf) at step \d+: choose lr below 1e\+20"
+    ):
+        for step in Run(RULES[rule].but(lr=1e20, epochs=20), data):
+            assert step.losses.isfinite().all()
+            done.append(step)
+    assert len(done) < 10
+
+
+def test_a_gpu_is_read_seldom_and_the_first_bad_step_is_named():
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    def steps(bad):
+        for i in range(120):
+            losses = torch.full((2,), math.nan if i >= bad else 1.0)
+            yield Step(i, losses.as_subclass(OnGpu), 0.1)
+
+    for bad, seen in ((60, 99), (0, 49), (110, 119), (200, 120)):
+        passed = []
+        try:
+            for step in while_finite(steps(bad), TINY, 120):
+                passed.append(step)
+        except ValueError as error:
+            assert f"block 1 of 2 has loss nan at step {bad + 1}:" in str(error)
+        assert len(passed) == seen
+
+
+def test_one_class_and_an_unknown_crop_are_said_before_training(data):
+    one = dataclasses.replace(data, train=Split(data.train.images[:30], torch.zeros(30, dtype=torch.int64)))
+    with pytest.raises(ValueError, match="one class"):
+        Run(TINY, one)
+    with pytest.raises(ValueError, match="digits has no usual crop and flip; leave augment out"):
+        Run(TINY.but(data="digits", data_options={"train_size": 60}, augment=True))
+
+
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device() == pick_device("auto") == "cuda"
@@ -182,7 +238,7 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     assert pick_device("cpu") == "cpu"
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta", "xpu", "cpu:99999999999999999999"])
 def test_device_that_is_not_there(device):
     with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
         pick_device(device)

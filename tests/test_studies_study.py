@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from processes import interruptible
 
@@ -92,18 +93,42 @@ def test_bad_input_is_said_in_words(arguments, said):
         jobs_of(**arguments)
 
 
-def test_a_worker_that_dies_is_a_failure_and_not_the_end(monkeypatch, tmp_path):
+def test_a_killed_run_is_tried_again_once_and_the_others_go_on(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2), tiny_cell(3)])
+    first, second = (job.folder for job in jobs_of("controls", out=tmp_path))
 
-    def kill():  # as the system does where memory runs out
-        while not (workers := multiprocessing.active_children()):
+    def kill(when):  # as the system does where memory runs out
+        while not (when() and (workers := multiprocessing.active_children())):
             time.sleep(0.01)
         workers[0].kill()
 
-    threading.Thread(target=kill).start()
+    def kill_once():
+        kill(lambda: True)
+
+    def kill_twice():  # the second time when it comes again, after the other one
+        kill(lambda: True)
+        kill((second / "summary.json").exists)
+
+    threading.Thread(target=kill_twice).start()
     runs = trained(out=tmp_path)
-    assert runs.status[0].startswith("failed: A process") and runs.status[1] == "done"
+    assert list(runs.status) == ["failed: killed by the system (out of memory?)", "done"]
+    (second / "summary.json").unlink()
+    threading.Thread(target=kill_once).start()
     assert list(trained(out=tmp_path).status) == ["done", "done"]
+    assert not (first / study.FAILED).exists()
+
+
+def test_workers_end_with_their_parent_however_it_dies(tmp_path):
+    """A parent that is killed can tell nobody."""
+    code = f"from mankit.studies.study import train_study; train_study('cifar10', jobs=2, out={str(tmp_path)!r})"
+    parent = psutil.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while len(list(tmp_path.rglob("log.jsonl"))) < 2:  # both train
+        time.sleep(0.1)
+    workers = parent.children(recursive=True)
+    assert len(workers) >= 2
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
 # --- the command ---

@@ -155,13 +155,19 @@ def test_only_what_is_missing_failed_or_changed_is_run(mankit, tmp_path):
     (tmp_path / "cured").touch()
     second = mankit(*words, "-g", "K", "1,2,4")
     assert second.code == 0 and ran() == ["2 0", "2 1", "4 0", "4 1"]
-    assert set(read(out / "small.csv")["error"]) == {""}
+    assert set(read(out / "small.csv")["error"]) == {""} and "grid" not in read(out / "small.csv")
     assert not (out / "small-decay0.5-K2-seed0.unfinished.ipynb").exists()
 
     (out / "small-decay0.5-K2-seed0.ipynb").write_text('{"cells": [')  # as a full disk may leave it
     assert mankit(*words, "-g", "K", "1,2").code == 0 and ran() == ["2 0"]
+    # another grid: what it doesn't have stays in the table, marked
+    table = read(out / "small.csv")
+    kept = list(zip(table["K"], table["seed"], table["grid"], strict=True))
+    assert kept == [(K, s, "this") for K in (1, 2) for s in (0, 1)] + [(4, s, "earlier") for s in (0, 1)]
+    assert list(table["accuracy"].astype(str))[-2:] == ["40.5", "40.51"]
     notebook_with(tmp_path, log, trouble, "'the code has changed'")
     assert mankit(*words, "-g", "K", 1).code == 0 and ran() == ["1 0", "1 1"]
+    assert list(read(out / "small.csv")["K"]) == [1, 1]  # the others are of other code
 
 
 def test_a_notebook_without_results_is_a_failure_that_says_what_to_do(tmp_path):
@@ -332,3 +338,12 @@ def test_help_has_an_example(mankit):
     text = mankit("sweep", "--help").out
     assert "Example: mankit sweep notebooks/reproduce/sweep.ipynb -g K 2,4,8" in " ".join(text.split())
     assert "Exit code 1" in text
+
+
+def test_a_notebook_that_names_no_kernel_runs_too(mankit, tmp_path):
+    notebook = notebook_with(tmp_path)
+    nb = nbformat.read(notebook, as_version=4)
+    nb.metadata.clear()
+    nbformat.write(nb, notebook)
+    assert mankit("sweep", notebook, "-g", "K", "2", "-o", tmp_path / "out").code == 0
+    assert mankit("run", notebook, "-p", "K", "3", "-o", tmp_path / "out").code == 0

@@ -289,3 +289,30 @@ def test_subsampled_convolution_is_a_strided_one(every):
     push = torch.randn_like(outputs[0])
     gradients = [torch.autograd.grad(out, [h, w], push) for out, w in zip(outputs, weights, strict=True)]
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*gradients, strict=True))
+
+
+def test_an_optimizer_of_another_network_is_refused(make_net, make_batch):
+    net, other = make_net("dgl", K=2), make_net("dgl", K=2)
+    with pytest.raises(ValueError, match="the optimizer doesn't hold blocks.0.*make it of this network"):
+        run(net, [make_batch()], make_optimizer(other))
+    per_block = [*make_optimizer(net, per_block=True)[:1], *make_optimizer(other, per_block=True)[1:]]
+    with pytest.raises(ValueError, match="doesn't hold blocks.1"):
+        run(net, [make_batch()], per_block)
+    for p in net.blocks[0].parameters():  # what is frozen needs no optimizer
+        p.requires_grad_(False)
+    del per_block[0]
+    only = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    assert len(run(net, [make_batch()], only)) == 1
+
+
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, "x"])
+def test_an_optimizer_of_no_number_is_refused(make_net, name, value):
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        make_optimizer(make_net("dgl", K=2), **{name: value})
+
+
+def test_images_with_a_nan_are_refused(make_net, make_batch):
+    x, y = make_batch()
+    with pytest.raises(ValueError, match="give floats in"):
+        run(make_net("dgl", K=2), [(x.masked_fill(x > 0.5, torch.nan), y)])

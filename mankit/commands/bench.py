@@ -29,7 +29,7 @@ def bench(
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
     bf16: Annotated[bool, Option("--bf16", help="Autocast to bfloat16.")] = False,
     compile: Annotated[bool, Option("--compile", help="Compile each block (checkpointed BP stays as it is).")] = False,
-    threads: Annotated[int, Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, Option(min=1, max=256, help="CPU threads.")] = 1,
     csv: Annotated[Path | None, Option(metavar="FILE", help="Also write the table to a CSV file.")] = None,
 ) -> None:
     """Time a training step of BP, checkpointed BP and every local rule, in turn. Example: mankit bench --K 8

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from typer import Option
 
-from ..errors import cannot_write, choose, first_line
+from ..errors import cannot_write, choose
 
 Parameters = Annotated[
     list[str] | None, Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
@@ -35,21 +35,11 @@ def joined(words: list[str]) -> list[str]:
     return out
 
 
-def check_notebook(path: Path) -> None:
-    """Raise ValueError unless the path is a notebook."""
-    if path.suffix != ".ipynb" or not path.is_file():
-        raise ValueError(f"no notebook {path}: look into notebooks/")
-
-
 def known_parameters(notebook: Path) -> dict[str, object]:
     """The parameters of a notebook by name, and where `rule` is one, every rule's options. ValueError: unreadable."""
-    import papermill
+    from ..execution.read import parameters_of, read_notebook
 
-    check_notebook(notebook)
-    try:
-        known = papermill.inspect_notebook(str(notebook))
-    except Exception as error:  # there are many ways not to be a notebook
-        raise ValueError(f"{notebook} isn't a notebook that can be read: {first_line(error)}") from error
+    known = parameters_of(read_notebook(notebook))
     if "rule" in known:
         from ..rules import RULES, options_of
 

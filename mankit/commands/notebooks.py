@@ -12,7 +12,7 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from ..errors import first_line
-from .inputs import Parameters, check_notebook, known_parameters, parameters, writable
+from .inputs import Parameters, known_parameters, parameters, writable
 
 
 def lab(
@@ -62,13 +62,13 @@ def student(
     """Write a lesson without solutions, outputs and teacher's notes. Example: mankit student notebooks/02_dgl.ipynb"""
     import nbformat
 
+    from ..execution.read import read_notebook
     from ..teach.student import student_version
 
-    check_notebook(notebook)
     target = writable(out) / notebook.name
     if target.resolve() == notebook.resolve():
         raise ValueError(f"{target} is the lesson itself: choose another folder with -o")
-    nbformat.write(student_version(nbformat.read(notebook, as_version=4)), target)
+    nbformat.write(student_version(read_notebook(notebook)), target)
     print(target)
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Context, Option
 
-from .inputs import writable
-
 if TYPE_CHECKING:  # imported in earnest below, for it takes torch
     import pandas as pd
 
@@ -23,7 +21,9 @@ def train(
     root: Annotated[Path | None, Option(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
     download: Annotated[bool, Option(help="Fetch the data set if it isn't there.")] = False,
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, Option(min=1, help="CPU threads; one is fastest for the lab's small network.")] = 1,
+    threads: Annotated[
+        int, Option(min=1, max=256, help="CPU threads; one is fastest for the lab's small network.")
+    ] = 1,
     out: Annotated[Path | None, Option("-o", "--out", help="Keep the run in this folder, and go on there.")] = None,
     **settings: object,
 ) -> None:
@@ -52,7 +52,7 @@ def train(
     else:
         chosen = lab_recipe(**typed)
     there = {"root": root, "download": download, "device": pick_device(device)}
-    _train_in(writable(out), chosen, there) if out is not None else _train_once(chosen, there)
+    _train_in(out, chosen, there) if out is not None else _train_once(chosen, there)
 
 
 def _train_in(folder: Path, recipe: Recipe, there: dict[str, object]) -> None:

@@ -17,8 +17,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, object] | None =
     cell fails. Raises: papermill's PapermillExecutionError for a failing cell.
     """
     os.environ["MANKIT_LIVE"] = "0"  # the kernel inherits it: nobody is there to press a panel's buttons
-    # a kernel's warnings (TCP without encryption) are for those who run servers
-    how = {"cwd": str(notebook.parent), "kernel_name": "python3", "extra_arguments": ["--log-level=ERROR"]}
+    how = {"cwd": str(notebook.parent), "kernel_name": "python3", "language": "python"}
+    how["extra_arguments"] = ["--log-level=ERROR"]  # its warnings (TCP without encryption) are for servers' keepers
     try:
         papermill.execute_notebook(str(notebook), str(target), parameters or {}, **how)
     finally:

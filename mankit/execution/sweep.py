@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import chdir
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import nbformat
@@ -64,6 +64,7 @@ def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd
     A cell whose executed copy is in `out`, from the same code and parameters, isn't run again. Returns (and
     keeps in `out`/NOTEBOOK.csv after each cell) a row a cell, in the order of the grid: its parameters, its
     results, duration_s in seconds, and error, empty where all went well. After Ctrl-C the finished ones are kept.
+    What the same code left in `out` for another grid stays in the file, marked in a column `grid`.
     All jobs are threads of this process: several processes would race for the ports of their kernels.
     """
     notebook, out = notebook.resolve(), out.resolve()
@@ -71,6 +72,7 @@ def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd
     if len(set(targets)) < len(targets):
         raise ValueError("two cells of the grid would have one file name: give values that differ in letters or digits")
     rows = [finished_row(notebook, target, cell) for target, cell in zip(targets, cells, strict=True)]
+    earlier, file = other_grids(notebook, out, targets), out / f"{notebook.stem}.csv"
     todo = [i for i, row in enumerate(rows) if row is None]
     running: dict[Future, int] = {}
     kernels: list[subprocess.Popen] = []
@@ -82,7 +84,7 @@ def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd
                 running[pool.submit(_run, notebook, targets[i], cells[i], kernels)] = i
             for job in as_completed(running):
                 rows[running[job]] = job.result()
-                write_table(rows, cells, out / f"{notebook.stem}.csv")
+                write_table(rows, cells, file, earlier)
                 bar.update()
         except BaseException:  # Ctrl-C, or a full disk
             pool.shutdown(wait=False, cancel_futures=True)
@@ -91,18 +93,35 @@ def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd
                     kernel.kill()
                 time.sleep(0.1)
             raise
-    return write_table(rows, cells, out / f"{notebook.stem}.csv")
+    return write_table(rows, cells, file, earlier)
 
 
-def write_table(rows: Sequence[Cell | None], cells: Sequence[Cell], file: Path) -> pd.DataFrame:
-    """The finished rows as a table, written as a whole or not at all: parameters, results, duration_s, error."""
+def write_table(
+    rows: Sequence[Cell | None], cells: Sequence[Cell], file: Path, earlier: Sequence[Cell] = ()
+) -> pd.DataFrame:
+    """The finished rows as a table, written as a whole or not at all: parameters, results, duration_s, error.
+
+    earlier: rows of other grids, which only the file shows, below.
+    """
     done = [row for row in rows if row is not None]
     results = dict.fromkeys(name for row in done for name in row if name not in {*cells[0], *NOT_RESULTS})
     table = pd.DataFrame(done, columns=[*cells[0], *results, *NOT_RESULTS])
     part = file.with_suffix(".part")
-    table.to_csv(part, index=False)
+    below = pd.DataFrame(earlier)
+    shown = pd.concat([table.assign(grid="this"), below.assign(grid="earlier")]) if earlier else table
+    shown.to_csv(part, index=False)
     os.replace(part, file)
     return table
+
+
+def other_grids(notebook: Path, out: Path, targets: Sequence[Path]) -> list[Cell]:
+    """The rows of executed copies of the same code that aren't among the targets."""
+    rows = []
+    for copy in sorted(set(out.glob(f"{notebook.stem}-*.ipynb")) - set(targets)):
+        with suppress(Exception):  # damaged, or no copy of this notebook
+            cell = dict(nbformat.read(copy, as_version=4).metadata.papermill.parameters)
+            rows.append(finished_row(notebook, copy, cell))
+    return [row for row in rows if row is not None]
 
 
 def _target(notebook: Path, cell: Cell, out: Path) -> Path:
@@ -141,7 +160,12 @@ def _run(notebook: Path, target: Path, cell: Cell, kernels: list[subprocess.Pope
     """Execute one cell of the grid, with a kernel that joins `kernels`; its row. A complete copy gets its name."""
     part = target.with_suffix(".unfinished.ipynb")
     config = Config(OneThreadManager={"started": kernels.append})
-    options = {"kernel_name": "python3", "kernel_manager_class": OneThreadManager, "config": config}
+    options = {
+        "kernel_name": "python3",
+        "language": "python",
+        "kernel_manager_class": OneThreadManager,
+        "config": config,
+    }
     options |= {"extra_arguments": ["--log-level=ERROR"], "progress_bar": False}
     try:
         nb = papermill.execute_notebook(str(notebook), str(part), cell, **options)

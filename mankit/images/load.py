@@ -85,11 +85,24 @@ def load(
     sizes = train_size, val_size, test_size
     found = DATASETS[kind](root=base / path, seed=seed, sizes=sizes, size=size, download=download)
     sources = found.train, found.val or found.train, found.test
-    chosen = zip(sources, _rows(found, sizes, seed), strict=True)
+    rows_of = _rows(found, sizes, seed)
+    _check_memory(sum(map(len, rows_of)), size)
+    chosen = zip(sources, rows_of, strict=True)
     splits = [Split(resize(source.read(rows), size), source.labels[rows]) for source, rows in chosen]
     mean, std = channel_stats(splits[0].images)
     train, val, test = (Split(s.images.to(device), s.labels.to(device)) for s in splits)
     return Data(name, train, val, test, found.classes, mean, std, found.augment)
+
+
+def _check_memory(n: int, size: int | None) -> None:
+    """ValueError where n images of this size can't be held: the system would end the process without a word."""
+    if size and hasattr(os, "sysconf"):
+        needed, there = n * 3 * size**2, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > 0.7 * there:
+            cure = "choose a smaller size, or fewer images by train_size, val_size and test_size"
+            raise ValueError(
+                f"size={size}: {n} images take {needed / 1e9:.0f} GB, this machine has {there / 1e9:.0f}: {cure}"
+            )
 
 
 def _data_folder() -> Path:

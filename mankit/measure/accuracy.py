@@ -26,9 +26,18 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
 
 
 def each_batch(net: nn.Module, batches: Batches, measure: Callable[[Tensor, Tensor], Found]) -> list[Found]:
-    """measure(x, y) of every batch, in evaluation mode and without gradients. ValueError if there is none."""
+    """measure(x, y) of every batch, in evaluation mode and without gradients. ValueError if there is none, or for
+    images that aren't floats in [0, 1], or labels that are not one whole number an image."""
+
+    def checked(x: Tensor, y: Tensor) -> Found:
+        if not x.is_floating_point() or not 0 <= float(x.amin()) <= float(x.amax()) <= 1:  # a nan isn't either
+            raise ValueError(f"images {tuple(x.shape)} {x.dtype}: give floats in [0, 1], (batch, channels, H, W)")
+        if y.shape != x.shape[:1] or y.is_floating_point():
+            raise ValueError(f"labels {tuple(y.shape)} {y.dtype}: give whole numbers, one per image ({len(x)})")
+        return measure(x, y)
+
     with eval_mode(net), torch.no_grad():
-        found = [measure(x, y) for x, y in batches]
+        found = [checked(x, y) for x, y in batches]
     if not found:
         raise ValueError("batches held 0 images, at least 1 is needed: a used-up generator? make it anew")
     return found
@@ -37,9 +46,9 @@ def each_batch(net: nn.Module, batches: Batches, measure: Callable[[Tensor, Tens
 def evaluate(net: nn.Module, batches: Batches) -> float:
     """Percent of the images that the network's own output gets right.
 
-    Raises ValueError if `batches` is empty.
+    Raises ValueError if `batches` is empty or doesn't fit.
     """
-    right = torch.cat(each_batch(net, batches, lambda x, y: net(x).argmax(1) == y))  # (N,)
+    right = torch.cat(each_batch(net, batches, lambda x, y: _is_right(net(x), y)))  # (N,)
     return 100 * int(right.sum()) / len(right)
 
 
@@ -59,4 +68,12 @@ def block_accuracy(net: nn.Module, batches: Batches) -> list[float]:
 
 def _right(head: nn.Module, h: Tensor, y: Tensor) -> Tensor:
     """1.0 for an image whose label the head gets right, else 0.0, (B,); nan without class scores."""
-    return (head(h).argmax(1) == y).float() if head.has_logits else torch.full(y.shape, torch.nan, device=y.device)
+    return _is_right(head(h), y).float() if head.has_logits else torch.full(y.shape, torch.nan, device=y.device)
+
+
+def _is_right(scores: Tensor, y: Tensor) -> Tensor:
+    """Is the largest of the class scores (B, classes) the label's? (B,)"""
+    low, high, classes = int(y.min()), int(y.max()), scores.shape[1]
+    if not 0 <= low <= high < classes:
+        raise ValueError(f"labels {low}..{high}: this network has classes 0..{classes - 1}")
+    return scores.argmax(1) == y

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import at_least
 from ..heads import Head, Place
 from ..networks import init_weights
 from .dgl import small_head
@@ -32,11 +33,15 @@ def infopro(
     with torch.device("meta"):
         decoder = Decoder(place.shape[0])
     init_weights(decoder, place.generator)
-    return InfoProHead(body, decoder, _blend(lam_x, place.depth), _blend(lam_y, place.depth), contrast)
+    return InfoProHead(
+        body, decoder, _blend("lam_x", lam_x, place.depth), _blend("lam_y", lam_y, place.depth), contrast
+    )
 
 
-def _blend(pair: Pair, depth: float) -> float:
+def _blend(name: str, pair: Pair, depth: float) -> float:
     first, last = pair if isinstance(pair, tuple | list) else (pair, pair)
+    for weight in (first, last):
+        at_least(name, weight, 0.0)
     return first * (1 - depth) + last * depth
 
 

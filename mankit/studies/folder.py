@@ -8,18 +8,28 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from warnings import warn
 
 import torch
+from torch import Tensor
 
 from ..errors import cannot_write, first_line
 
 NAME, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
-DAMAGES = (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError)
+STATE = {  # what a checkpoint holds
+    "of": tuple,  # the recipe, and checksums of the training images and labels
+    "done": int,  # steps
+    "net": dict,
+    "optimizers": list,
+    "log": list,
+    "best": dict,
+    "losses": Tensor | None,  # sums of this epoch's steps
+    "rng": Tensor,
+    "seconds": float,
+}
 
 
 @contextlib.contextmanager
@@ -93,7 +103,7 @@ def load(folder: Path) -> dict[str, object] | None:
         if file.exists():
             try:
                 state = _read(file)
-            except DAMAGES as error:
+            except Exception as error:  # what is damaged may raise anything
                 problem = problem or error
                 continue
             if problem:
@@ -110,4 +120,8 @@ def _read(file: Path) -> dict[str, object]:
     with zipfile.ZipFile(file) as parts:  # torch doesn't compare the checksums that it writes
         if damaged := parts.testzip():
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-    return torch.load(file, map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    for name, kind in STATE.items():
+        if not isinstance(state[name], kind):
+            raise TypeError(f"{name} is a {type(state[name]).__name__}")
+    return state

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import math
 import signal
 import time
 import zlib
@@ -115,10 +114,11 @@ class KeptRun:
         """Bring everything to where the last checkpoint was, torch's random numbers too."""
         run, state = self.run, files.load(self.folder)
         if state:
-            if state.get("of") != self._of:
+            if state["of"] != self._of:
                 raise ValueError(f"{self.folder / files.NAME} is of another recipe or other data: remove {self.folder}")
             try:
-                run.net.load_state_dict(state["net"])
+                for weights in ([state["best"]["weights"]] if state["best"] else []) + [state["net"]]:
+                    run.net.load_state_dict(weights)
                 for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
                     optimizer.load_state_dict(saved)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
@@ -127,7 +127,7 @@ class KeptRun:
                 self._losses.total = None if losses is None else losses.to(there)
                 self._losses.steps = run.done % run.steps_per_epoch
                 torch.set_rng_state(state["rng"])
-            except (RuntimeError, KeyError, ValueError) as error:
+            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
         files.write(self.folder / "recipe.json", run.recipe.to_json())
@@ -151,7 +151,7 @@ class KeptRun:
                 self.seconds = before + time.perf_counter() - begun
                 if run.done % run.steps_per_epoch == 0:
                     self._end_epoch(step)
-                elif time.perf_counter() - last_save >= self.every:
+                elif time.perf_counter() - last_save >= self.every and self._losses.total.isfinite().all():
                     self.save()
                 last_save = time.perf_counter() if self._saved_at == run.done else last_save
                 yield step
@@ -164,9 +164,6 @@ class KeptRun:
     def _end_epoch(self, step: Step) -> None:
         run, losses = self.run, self._losses.take()  # waits for the device
         epoch = run.done // run.steps_per_epoch
-        for block, loss in enumerate(losses, start=1):
-            if not math.isfinite(loss):
-                raise ValueError(f"block {block} has loss {loss} in epoch {epoch}: choose lr below {run.recipe.lr}")
         val = accuracy(run, run.data.val)
         if val is not None and val > self.best.get("val", -1):
             weights = {name: tensor.detach().cpu().clone() for name, tensor in run.net.state_dict().items()}

@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -21,7 +21,7 @@ from ..heads import Rule
 from ..images import load
 from ..rules import RULES, bind, name_of, options_of
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -65,12 +65,12 @@ class Recipe:
     epochs: Count = 6
     batch: Count = 100
     lr: Annotated[Finite, Field(gt=0)] = 0.1
-    warmup: int = 1
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 1
     momentum: Annotated[Finite, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[Finite, Field(ge=0)] = 5e-4
     per_step: bool = False
     augment: bool = False
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     bf16: bool = False
     per_block: bool = False
     ema_update: Literal["before", "after"] = "before"
@@ -80,15 +80,23 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():
-            value = _with_tuples(self.__dict__[name])
-            try:
-                object.__setattr__(self, name, kind.validate_python(value))
-            except ValidationError as error:
-                raise ValueError(f"{name}={repr(value)[:40]}: {_allowed(error)}") from None
+            object.__setattr__(self, name, _checked(name, self.__dict__[name], kind))
+        self._check_options()
         with contextlib.suppress(ValueError):  # a function is kept by its name, once it has one
             object.__setattr__(self, "rule", name_of(self.rule) if callable(self.rule) else self.rule)
         if self.at is not None and len(self.at) != self.K - 1:
             raise ValueError(f"at={self.at} makes {len(self.at) + 1} blocks, but K={self.K}: give K - 1 places to cut")
+
+    def _check_options(self) -> None:
+        """Types of options; names and values are checked by the rule, which may not be known here."""
+        for name in self.data_options:
+            choose("data option", name, data_options())
+        known = self.rule in RULES or callable(self.rule)
+        takes = data_options() | (options_of(self.rule, self.options.get("base")) if known else {})
+        for name, value in (self.options | self.data_options).items():
+            kind = takes[name].annotation if name in takes else inspect.Parameter.empty
+            if name != "base" and kind is not inspect.Parameter.empty and get_origin(kind) is not Literal:
+                _checked(name, value, _adapter(kind))
 
     def to_json(self) -> str:
         """The recipe as JSON, a field a line.
@@ -189,17 +197,29 @@ def _groups(rule: str | Rule, base: str | None) -> tuple[list[str], list[str], l
 
 @functools.cache
 def _kinds() -> dict[str, TypeAdapter]:
-    """What checks a field's value, by the field's name: True is no number, 2.0 no whole number."""
-    strict = ConfigDict(strict=True)
-    return {
-        name: TypeAdapter(kind, config=strict) for name, kind in get_type_hints(Recipe, include_extras=True).items()
-    }
+    """What checks a field's value, by the field's name."""
+    return {name: _adapter(kind) for name, kind in get_type_hints(Recipe, include_extras=True).items()}
+
+
+def _adapter(kind: object) -> TypeAdapter:
+    """What checks a value's type: True is no number, 2.0 no whole number."""
+    return TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _checked(name: str, value: object, kind: TypeAdapter) -> object:
+    value = _with_tuples(value)
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{name}={repr(value)[:40]}: {_allowed(error)}") from None
 
 
 def _allowed(error: ValidationError) -> str:
-    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'."""
-    words = error.errors()[0]["msg"].replace("Input should be", "choose")
+    """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'; of a union all of them."""
+    messages = dict.fromkeys(each["msg"] for each in error.errors())
+    words = " or ".join(messages).replace("or Input should be", "or").replace("Input should be", "choose")
     words = re.sub(r"greater than or equal to (\S+)", r"\1 or more", words)
+    words = re.sub(r"less than or equal to (\S+)", r"\1 or less", words)
     return words.replace("greater than", "a number above").replace("less than", "a number below")
 
 

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from ..blocks import LocalNet
-from ..errors import choose
 from ..images import Data, batches, load, steps_per_epoch
 from ..measure import block_accuracy, layer_bytes, probe_accuracy, saved_bytes
 from ..networks import Normalize, build_network
 from ..rules import entry_of, local_net
 from ..scaling.compiling import compiled_step
 from ..training import BatchStep, Step, cosine, make_optimizer, train, train_batch
-from .recipe import Recipe, data_options
+from .recipe import Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MEASURE_BATCH = 500  # images at once where nothing is trained
+LOOK_EVERY = 50  # steps between two looks at the losses on a GPU
 
 
 class Run:
@@ -44,6 +44,10 @@ class Run:
         there = self.data.train.images.device
         if device != "auto" and torch.device(pick_device(device)).type != there.type:
             raise ValueError(f"device='{device}', but the data lies on {there}: load it there, or leave device out")
+        if len(self.data.train.labels.unique()) < 2:
+            raise ValueError(f"the training images of {recipe.data} have one class only: add or take more images")
+        if recipe.augment and self.data.augment is None:
+            raise ValueError(f"augment=True: {recipe.data} has no usual crop and flip; leave augment out")
         self.net = _network(recipe, self.data).to(there)
         r, self.steps_per_epoch = recipe, steps_per_epoch(self.data.train, recipe.batch)
         self.optimizer = make_optimizer(self.net, r.lr, r.momentum, r.weight_decay, r.per_block)
@@ -57,7 +61,8 @@ class Run:
         r, data = self.recipe, self.data
         views = data.augment if r.augment else None
         feed = batches(data.train, r.batch, r.epochs, seed=r.seed, augment=views, first_step=self.done)
-        for step in train(self.net, self.optimizer, feed, self.schedule, self.batch_step, first_step=self.done):
+        steps = train(self.net, self.optimizer, feed, self.schedule, self.batch_step, first_step=self.done)
+        for step in while_finite(steps, r, self.steps_per_epoch):
             self.done = step.index + 1
             yield step
 
@@ -65,6 +70,30 @@ class Run:
     def measured_net(self) -> LocalNet:
         """The network to measure per block: where one block is trained, its layers seen in the recipe's K blocks."""
         return self.net.recut(self.recipe.K) if entry_of(self.recipe.rule).one_block else self.net
+
+
+def while_finite(steps: Iterable[Step], recipe: Recipe, steps_per_epoch: int) -> Iterator[Step]:
+    """Pass steps on; ValueError, with rule, block, step and cure, at the first one that has a loss which is no number.
+
+    Reading a loss waits for a GPU: there it looks back every `LOOK_EVERY` steps, and at the end of an epoch.
+    """
+    unread: list[Step] = []
+    for step in steps:
+        unread.append(step)
+        done = step.index + 1
+        if not step.losses.is_cuda or done % LOOK_EVERY == 0 or done % steps_per_epoch == 0:
+            _check_finite(unread, recipe)
+            unread.clear()
+        yield step
+
+
+def _check_finite(steps: list[Step], recipe: Recipe) -> None:
+    losses = torch.stack([step.losses for step in steps])  # (steps, K)
+    if not losses.isfinite().all():
+        row, block = losses.isfinite().logical_not().nonzero()[0].tolist()
+        where = f"rule {entry_of(recipe.rule).label}, block {block + 1} of {losses.shape[1]}"
+        what = f"has loss {losses[row, block].item():g} at step {steps[row].index + 1}"
+        raise ValueError(f"{where} {what}: choose lr below {recipe.lr:g}")
 
 
 def _network(recipe: Recipe, data: Data) -> LocalNet:
@@ -92,10 +121,8 @@ def _network(recipe: Recipe, data: Data) -> LocalNet:
 
 def load_data(recipe: Recipe, root: str | Path | None = None, device: str = "auto", download: bool = False) -> Data:
     """A recipe's data, on a device ('auto': a CUDA GPU if there is one). Raises: ValueError as `images.load`."""
-    for name in recipe.data_options:
-        choose("data option", name, data_options())
-    where = pick_device(device)
-    return load(recipe.data, root, seed=recipe.seed, device=where, download=download, **recipe.data_options)
+    where = {"device": pick_device(device), "root": root, "download": download}
+    return load(recipe.data, seed=recipe.seed, **where, **recipe.data_options)
 
 
 def batch_step(compile: bool = False, **how: object) -> BatchStep:
@@ -108,8 +135,8 @@ def pick_device(device: str = "auto") -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).tolist()  # 'meta' would make a tensor, but no numbers
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device='{device}' isn't usable here: choose auto, cpu or cuda") from error
     return device
 

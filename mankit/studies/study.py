@@ -10,8 +10,9 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def jobs_of(
     Raises: ValueError for an unknown study or profile, and for seeds below 1.
     """
     at_least("seeds", seeds, 1)
+    at_least("lr", lr, 0.0)
     base = Path(out) / (profile if lr is None else f"{profile}-lr{lr:g}")
     if study == "memory":  # counted, not trained
         return []
@@ -85,32 +87,54 @@ def train_study(
     what is running and raises KeyboardInterrupt: the same call goes on there. root: where the data lies.
     Raises: ValueError as `jobs_of`.
     """
+    at_least("jobs", jobs, 1)
     planned = jobs_of(study, profile, seeds, out, lr)
     todo = [job for job in planned if job.status()[0] != "done"]
-    spawn = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
     with tqdm(total=sum(job.recipe.epochs for job in planned), unit="epoch", smoothing=0.1, leave=False) as bar:
-        while todo:  # once, and again with new processes where one of them was killed
-            with ProcessPoolExecutor(jobs, spawn, initializer=_quiet) as pool:
-                _work_off(pool, todo, jobs, (device, root), lambda: bar.update(sum(map(_epochs, planned)) - bar.n))
+        _work_off(todo, jobs, (device, root), lambda: bar.update(sum(map(_epochs, planned)) - bar.n))
 
 
-def _work_off(pool: ProcessPoolExecutor, todo: list[Job], jobs: int, where: tuple, tick: Callable[[], None]) -> None:
-    """Train what is to do and note what fails, until all is done or a worker is killed."""
-    running: dict[Future, Job] = {}
+def _work_off(todo: list[Job], jobs: int, where: tuple, tick: Callable[[], None]) -> None:
+    """Train what is to do and note what fails. Each process has a pool of its own: if it is killed, only its run waits
+    for another one, once."""
+    idle = [_one_worker() for _ in range(min(jobs, len(todo)))]
+    running: dict[Future, tuple[ProcessPoolExecutor, Job]] = {}
+    killed: list[Job] = []
     try:
         while todo or running:
-            while todo and len(running) < jobs:  # no more than can run: what waits in the pool can't be stopped
-                running[pool.submit(_train, todo[0].folder, todo[0].recipe.to_json(), *where)] = todo[0]
-                todo.pop(0)
+            while todo and idle:
+                pool, job = _alive(idle.pop()), todo.pop(0)
+                running[pool.submit(_train, job.folder, job.recipe.to_json(), *where)] = pool, job
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                _note(running.pop(future).folder, future.exception())
+                pool, job = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenExecutor):
+                    error = BrokenExecutor("killed by the system (out of memory?)")
+                    (todo if job not in killed else []).append(job)
+                    killed.append(job)
+                _note(job.folder, error)
+                idle.append(pool)
             tick()
-    except BrokenExecutor as error:
-        for job in running.values():
-            _note(job.folder, error)
     except KeyboardInterrupt:
         _stop(running)
         raise
+    finally:
+        for pool in (*idle, *(pool for pool, _ in running.values())):
+            pool.shutdown()
+
+
+def _alive(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
+    """The pool, or where its process was killed another one."""
+    try:
+        pool.submit(int)
+        return pool
+    except BrokenExecutor:
+        return _one_worker()
+
+
+def _one_worker() -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
+    return ProcessPoolExecutor(1, spawn, initializer=_begin)
 
 
 def _note(folder: Path, error: BaseException | None) -> None:
@@ -126,8 +150,15 @@ def _train(folder: Path, recipe: str, device: str, root: str | Path | None) -> N
     (folder / FAILED).unlink(missing_ok=True)
 
 
-def _quiet() -> None:
+def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a worker that waits; one that trains saves first, see `kept`
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """However the parent dies: what is saved stays, and the next call goes on there."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _epochs(job: Job) -> int:
@@ -135,7 +166,7 @@ def _epochs(job: Job) -> int:
     return len(log.read_bytes().splitlines()) if log.is_file() else 0
 
 
-def _stop(running: dict[Future, Job]) -> None:
+def _stop(running: Iterable[Future]) -> None:
     """Have the workers save and end: again and again, since one that still loads its data doesn't listen yet."""
     while not all(future.done() for future in running):
         for worker in multiprocessing.active_children():
