@@ -15,7 +15,7 @@ import torch
 from processes import ctrl_c_while_training
 
 from mankit.studies import Recipe, Run
-from mankit.studies.papers import cell, with_profile
+from mankit.studies.papers import SECONDARY, cell, with_profile
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("train", "--train-size", 200, "--epochs", 1, "--device", "cpu")
@@ -178,10 +178,13 @@ def test_recipes_lists_names_blocks_and_published_values_and_what_to_expect(mank
     header, *rows = table.splitlines()
     assert header.split() == ["recipe", "blocks", "published"] and len(rows) == 65
     row = next(row for row in rows if row.startswith("cifar10/resnet32/dgl/K16 "))
-    assert re.split(r"\s{2,}", row)[1:] == ["15", "test error 14.08 % (MAN), test error 16.21 % (InfoPro)"]
+    assert re.split(r"\s{2,}", row)[1:] == ["15", "test error 14.08† % (MAN), test error 16.21 % (InfoPro)"]
     assert next(row for row in rows if row.startswith("cifar10/resnet32/dgl-man/K2 ")).endswith(" -")
     assert all(f"{word}: " in about for word in ("Command", "Time", "Expected", "Departures"))
-    assert len(mankit("recipes").out.splitlines()) == 167 + 1
+    everything = mankit("recipes").out.splitlines()
+    assert len(everything) == 167 + 3 and "†" in everything[1]
+    assert everything[-1] == about.splitlines()[-1] == SECONDARY
+    assert "†" not in mankit("recipes", "memory").out  # all of it is InfoPro's
     quick = mankit("recipes", "imagenet", "--profile", "quick").out.split("\n\n")[0].splitlines()
     assert len(quick) == 13 + 1
 
@@ -189,8 +192,11 @@ def test_recipes_lists_names_blocks_and_published_values_and_what_to_expect(mank
 def test_one_recipe_is_described_or_printed_as_json(mankit):
     name = "controls/resnet32/bias-only/K16"
     text = mankit("recipes", name).out
-    assert "K=16 (15 blocks are built)" in text and "published: not found, or not reported" in text
-    assert "published: test error 9.11 % (MAN)" in mankit("recipes", "controls/resnet32/both/K16").out
+    assert "K=16 (15 blocks are built)" in text and "DGL + MAN (bias only) on CIFAR-10, ResNet-32" in text
+    assert "published (CIFAR-10, ResNet-32): not found, or not reported" in text and SECONDARY not in text
+    text = mankit("recipes", "controls/resnet32/both/K16", "--profile", "quick").out
+    assert "DGL + MAN on glyphs, lab16, K=16" in text and text.endswith(f"{SECONDARY}\n")
+    assert "published (CIFAR-10, ResNet-32): test error 9.11† % (MAN)" in text
     assert Recipe.from_json(mankit("recipes", name, "--json").out) == cell(name).recipe
     quick = mankit("recipes", name, "--json", "--profile", "quick").out
     assert Recipe.from_json(quick) == with_profile(cell(name).recipe, "quick")

@@ -128,6 +128,14 @@ def test_our_nbval_settings_catch_a_changed_number(tmp_path):
     assert nbval(tmp_path / "right.ipynb").returncode == 0
 
 
+def test_a_kernels_errors_reach_the_user_and_its_warnings_do_not(tmp_path, capfd):
+    log = "get_ipython().kernel.log"
+    nbformat.write(tiny(f"{log}.warning('a small thing')\n{log}.error('a real one')"), tmp_path / "a.ipynb")
+    execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb")
+    err = capfd.readouterr().err
+    assert "a real one" in err and "a small thing" not in err and "encryption" not in err
+
+
 def test_save_keeps_outputs_and_drops_what_belongs_to_a_machine(tmp_path):
     bars = "import sys\nfor i in range(3):\n    print(f'\\r{i} of 3', end='', file=sys.stderr, flush=True)\n"
     erase = "print('\\r      \\r', end='', file=sys.stderr, flush=True)\n"

@@ -245,11 +245,12 @@ def test_short_has_the_cells_that_a_gpu_is_asked_for():
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_quick_recipe_can_be_prepared(study):
+    names = {each.name for each in cells(study, "quick")}
     for each in cells(study):
         recipe = with_profile(each.recipe, "quick")
         assert recipe.network in ("lab16", "resnet18") and recipe.data in ("glyphs", "digits")
         assert recipe.K == min(each.recipe.K, 16)
-        if each in cells(study, "quick"):
+        if each.name in names:
             assert prepared(recipe).net.K == recipe.K
 
 

@@ -17,7 +17,7 @@ from processes import interruptible
 
 from mankit.studies import Recipe, read_run, report, study, train_in
 from mankit.studies.papers import STUDIES, Cell, Published, cells
-from mankit.studies.report import beside_published, error_by_K, failures, published_by_K, read_study
+from mankit.studies.report import failures, read_study
 from mankit.studies.study import jobs_of, train_study
 
 ROOT = Path(__file__).parents[1]
@@ -71,22 +71,6 @@ def test_a_study_trains_what_is_missing_and_shows_what_fails(tiny_study, tmp_pat
     runs = trained(2, 1, tmp_path)
     assert failures(runs) == 0 and not any((folder / study.FAILED).exists() for folder in again)
     assert {file: file.stat().st_mtime_ns for file in kept} == written
-
-
-def test_tables_hold_our_numbers_and_the_published_ones(tiny_study, tmp_path):
-    runs = trained(2, 2, tmp_path)
-    table = beside_published(runs)
-    row = table.loc[("CIFAR-10", "ResNet-32", "DGL", 2)]
-    mine = runs[(runs.K == 2) & (runs.method == "DGL")].error_last
-    assert row["last epoch"] == f"{mine.mean():.1f} ({mine.min():.1f} to {mine.max():.1f})"
-    assert row["published (InfoPro)"] == "11.5" and row["runs"] == "2 of 2"
-    broken = table.loc[("CIFAR-10", "ResNet-32", "broken", 2)]
-    assert broken["last epoch"] == "-" and re.match("0 of 2, failed: .*nowhere", broken["runs"])
-    numbers, by_seed = error_by_K(runs, "CIFAR-10")["DGL"]
-    assert numbers == [2, 3]
-    assert by_seed == [list(runs[(runs.method == "DGL") & (runs.seed == seed)].error_last) for seed in (0, 1)]
-    assert published_by_K(runs, "CIFAR-10", "InfoPro") == {"DGL": ([2, 3], [11.5, 11.5])}
-    assert published_by_K(runs, "CIFAR-10", "MAN") == {}
 
 
 def test_folders_keep_seeds_profiles_and_rates_apart(tmp_path):

@@ -28,18 +28,21 @@ def recipes(
             raise ValueError("--json prints one recipe: name it, as in mankit recipes cifar10/resnet32/dgl/K16 --json")
         cell = papers.cell(name)
         recipe = papers.with_profile(cell.recipe, profile)
-        what = f"{cell.name}: {cell.method} on {cell.data}, {cell.network}, K={cell.K} ({recipe.K} blocks are built)"
-        about = f"{what}\npublished: {_values(cell) or 'not found, or not reported'}\n"
-        print(recipe.to_json() if json else about + recipe.to_json(), end="")
-        return
-    rows = [(cell.name, str(cell.recipe.K), _values(cell) or "-") for cell in papers.cells(name, profile)]
-    columns = ("recipe", "blocks", "published")
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
-    if name:
-        print(f"\n{papers.STUDIES[name].__doc__.strip()}")
+        if json:
+            print(recipe.to_json(), end="")
+            return
+        what = f"{cell.method} on {', '.join(papers.trained(recipe))}, K={cell.K} ({recipe.K} blocks are built)"
+        published = f"published ({cell.data}, {cell.network}): {_values(cell) or 'not found, or not reported'}"
+        text = f"{cell.name}: {what}\n{published}\n{recipe.to_json()}"
+    else:
+        columns = ("recipe", "blocks", "published")
+        chosen = papers.cells(name, profile)
+        rows = [columns, *((cell.name, str(cell.recipe.K), _values(cell) or "-") for cell in chosen)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        text = "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows) + "\n"
+        text += f"\n{papers.STUDIES[name].__doc__.strip()}\n" if name else ""
+    print(text + f"\n{papers.SECONDARY}\n" * (papers.MARK in text), end="")
 
 
 def _values(cell: object) -> str:
-    return ", ".join(f"{p.metric} {p.value:g} {p.unit} ({p.source.partition(' ')[0]})" for p in cell.published)
+    return ", ".join(f"{p.metric} {p.shown} {p.unit} ({p.source.partition(' ')[0]})" for p in cell.published)

@@ -24,14 +24,14 @@ def reproduce(
     root: Annotated[Path | None, Option(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
     out: Annotated[Path, Option("-o", "--out", help="Folder for runs, notebooks and report.")] = Path("runs/reproduce"),
 ) -> None:
-    """Train a study's cells and execute its notebook: our table beside the published one, and a report as HTML.
+    """Train a study's cells and execute its notebook: our numbers and the published ones, and a report as HTML.
 
     Example: mankit reproduce cifar10 --profile quick --seeds 3 --jobs 2
 
     The same command again trains only what is missing or failed. Exit code 1: a run or a notebook failed (the table
     says which, and why). 130: stopped by Ctrl-C; what was trained is saved, and the same command goes on there.
     """
-    from ..execution.execute import report
+    from ..execution.page import report
     from ..studies import pick_device
     from ..studies.papers import STUDIES
     from ..studies.report import failures, read_study

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from nbconvert import HTMLExporter
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 
 
@@ -18,9 +17,9 @@ def execute(notebook: Path, target: Path, parameters: dict[str, object] | None =
     cell fails. Raises: papermill's PapermillExecutionError for a failing cell.
     """
     os.environ["MANKIT_LIVE"] = "0"  # the kernel inherits it: nobody is there to press a panel's buttons
-    where = str(notebook.parent)
+    how = {"cwd": str(notebook.parent), "kernel_name": "python3", "language": "python"}
+    how["extra_arguments"] = ["--log-level=ERROR"]  # its warnings (TCP without encryption) are for servers' keepers
     try:
-        how = {"cwd": where, "kernel_name": "python3", "language": "python"}
         papermill.execute_notebook(str(notebook), str(target), parameters or {}, **how)
     finally:
         if target.is_file():
@@ -47,17 +46,3 @@ def save(executed: Path, notebook: Path) -> None:
             metadata.pop(key, None)
     nb.metadata.get("language_info", {}).pop("version", None)
     nbformat.write(nb, notebook)
-
-
-def report(executed: list[Path], target: Path) -> None:
-    """Write executed notebooks one below the other as one HTML page: prose, tables and pictures, without code."""
-    cells = [cell for path in executed for cell in nbformat.read(path, as_version=4).cells]
-    for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"  # the notebooks have some in common
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):  # the picture alone: plotly's own needs a connection
-                output.data.pop("application/vnd.plotly.v1+json", None)
-    page = nbformat.v4.new_notebook(cells=cells)
-    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    html, _ = exporter.from_notebook_node(page, resources={"metadata": {"name": "mankit: reproductions"}})
-    target.write_text(html, encoding="utf-8")

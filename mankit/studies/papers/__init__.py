@@ -22,14 +22,14 @@ from dataclasses import replace
 from ...errors import choose
 from ..recipe import Recipe
 from . import cifar10, controls, imagenet, memory, svhn_stl10
-from .published import PROFILES, Cell, Published
+from .published import MARK, NETWORKS, PROFILES, SECONDARY, Cell, Published
 
 STUDIES = {"cifar10": cifar10, "svhn_stl10": svhn_stl10, "imagenet": imagenet, "memory": memory, "controls": controls}
 """The studies by name: modules, whose docstrings say what to expect."""
 CELLS = [each for study in STUDIES.values() for each in study.CELLS]
 DATA = (cifar10.CIFAR10, svhn_stl10.SVHN, svhn_stl10.STL10, imagenet.IMAGENET)
 
-__all__ = ["PROFILES", "STUDIES", "Cell", "Published", "cell", "cells", "with_profile"]
+__all__ = ["MARK", "PROFILES", "SECONDARY", "STUDIES", "Cell", "Published", "cell", "cells", "trained", "with_profile"]
 
 
 def cells(study: str | None = None, profile: str = "paper", lr: float | None = None) -> list[Cell]:
@@ -66,6 +66,14 @@ def with_profile(recipe: Recipe, profile: str = "paper", lr: float | None = None
         recipe = recipe.but(options=options, warmup=1, weight_decay=5e-4, per_step=True, **budgets[recipe.data])
         recipe = _small(recipe) if profile == "quick" else recipe.but(bf16=True)
     return recipe.but(lr=lr) if lr is not None else recipe
+
+
+def trained(recipe: Recipe) -> tuple[str, str]:
+    """Data and network: 'CIFAR-10' and 'ResNet-32' where a recipe has the papers' own, else 'glyphs' and 'lab16'."""
+    data = {each.name: each.label for each in DATA}.get(recipe.data, recipe.data)
+    few = recipe.data_options.get("train_size")
+    part = f" ({few:,} images at {recipe.data_options.get('size')} pixels)" if few and data != recipe.data else ""
+    return data + part, {net: label for label, net, _ in NETWORKS.values()}.get(recipe.network, recipe.network)
 
 
 def _small(recipe: Recipe) -> Recipe:

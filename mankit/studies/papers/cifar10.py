@@ -2,8 +2,9 @@
 
 Command: mankit reproduce cifar10 --profile quick --jobs 2
 Time: quick 5 minutes on 2 CPU cores; by their FLOPs, short 10 minutes and paper 26 hours on a large GPU.
-Expected: published at K=16, in percent: BP 6.4, Greedy 24.6, DGL 14.1, InfoPro 12.9, DGL + MAN 9.1, InfoPro + MAN 9.7.
-    quick (glyphs and one seed, so in shape only): BP 7.7, Greedy 47.5, DGL 32.8, InfoPro 42.8, DGL + MAN 34.0.
+Expected: published at K=16, in percent: BP 6.4†, Greedy 24.6, DGL 14.1†, InfoPro 12.9†, DGL + MAN 9.1†,
+    InfoPro + MAN 9.7†.
+    quick (glyphs and one seed, so in shape only): BP 3.6, Greedy 41.3, DGL 38.8, InfoPro 38.4, DGL + MAN 42.8.
 Departures: 400 epochs for all, as in MAN's code; InfoPro's own numbers are from 160.
 """
 

@@ -13,6 +13,8 @@ from ..recipe import Recipe
 
 PROFILES = ("quick", "short", "paper")
 ERRORS, COSTS = ("test error", "top-1 error", "top-5 error"), ("GPU memory", "extra wall time")
+MARK = "†"  # at a number that can't be checked where it comes from
+SECONDARY = f"{MARK} from a secondary summary of the paper, not from its tables: check it there before you cite it"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Published:
     metric: str
     source: str
     note: str
+
+    @property
+    def shown(self) -> str:
+        """'14.08', or '14.08†' where the source is a secondary summary."""
+        return f"{self.value:g}" + MARK * ("secondary" in self.source)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ _METHODS: dict[str, tuple[str, dict[str, object], str]] = {  # by the name in a 
     "copy": ("man", {**_MAN, "decay": 0.0}, " (decay 0, a copy)"),
 }
 _TABLE = ("greedy", "dgl", "infopro", "infopro-supcon", "dgl-man", "infopro-man")  # what has a column for each K
-_NETWORKS = {  # label, Recipe.network, units in a stage
+NETWORKS = {  # label, Recipe.network, units in a stage
     "resnet32": ("ResNet-32", "cifar_resnet32", 5),
     "resnet110": ("ResNet-110", "cifar_resnet110", 18),
     "resnet101": ("ResNet-101", "resnet101", 0),
@@ -121,7 +128,7 @@ def make(
     """A cell, trained as published. metrics, source: which published numbers belong to it."""
     rule, options, remark = _METHODS[method]
     label = " + ".join(entry_of(each).label for each in (options.get("base"), rule) if each) + remark
-    net_label, net, _ = _NETWORKS[network]
+    net_label, net, _ = NETWORKS[network]
     recipe = Recipe(
         rule=rule,
         options=options,
@@ -147,7 +154,7 @@ def make(
 
 def _blocks(network: str, method: str, K: int) -> dict[str, object]:
     """K, at and balance of a recipe: the published split where there is one."""
-    units = _NETWORKS[network][2]
+    units = NETWORKS[network][2]
     of_memory = method == "infopro-star"
     if units and K == 3 * units + 1:  # a block for each layer, but the stem belongs to the first
         return {"K": K - 1, "at": tuple(range(2, K))}
