@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 import typer
 
-from ..errors import choose
+from ..errors import choose, first_line
 
 
 def own_rule(word: str) -> str:
@@ -26,7 +26,10 @@ def own_rule(word: str) -> str:
     from ..rules import RULES
 
     option, file, name = found.groups()
-    functions = {known: value for known, value in runpy.run_path(file).items() if inspect.isfunction(value)}
+    try:
+        functions = {known: value for known, value in runpy.run_path(file).items() if inspect.isfunction(value)}
+    except Exception as error:  # the reader's own code
+        raise ValueError(f"{file}: {type(error).__name__}: {first_line(error)}") from error
     choose("rule", name, functions)
     RULES[name] = functions[name]
     return option + name

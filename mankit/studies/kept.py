@@ -124,8 +124,10 @@ class KeptRun:
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
                 run.done = self._saved_at = state["done"]
                 there, losses = run.data.train.images.device, state["losses"]
-                self._losses.total = None if losses is None else losses.to(there)
+                self._losses.total = None if losses is None else losses.to(there).expand(run.net.K)
                 self._losses.steps = run.done % run.steps_per_epoch
+                if [row["step"] for row in self.log] != list(range(0, run.done + 1, run.steps_per_epoch))[1:]:
+                    raise ValueError("the log has not a row for each epoch")
                 torch.set_rng_state(state["rng"])
             except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
                 file = self.folder / files.NAME

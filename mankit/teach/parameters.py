@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from ..errors import allowed, choose
 from ..images.load import DATASETS
 
-
 Count = Annotated[int, Field(ge=1, le=10_000)]
 Blocks = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, le=1)]
