@@ -112,8 +112,24 @@ def test_typed_options_reach_the_run(mankit, monkeypatch):
         (["--threads", 0], ["--threads"]),
         (["--device", "gpu"], ["'gpu'", "auto, cpu or cuda"]),
         (["extra"], ["extra"]),
+        (["--lr", "nan"], ["lr=nan", "finite"]),
+        (["--rule", "infopro", "--lam-x", "-1"], ["lam_x=-1", "0.0 or more"]),
+        (["--rule", "infopro", "--lam-x", "x"], ["'x'", "give numbers"]),
+        (["--decay", "nan"], ["decay=nan", "0 (copy)"]),
+        (["--augment", "--data", "digits"], ["augment=True", "digits has no usual crop and flip", "leave augment out"]),
+        (["--size", 100_000_000], ["size=100000000", "GB", "choose a smaller size"]),
+        (["--size", 20_000, "--train-size", 4000], ["size=20000", "GB", "choose a smaller size"]),
+        (["--widths", "100000,1,1"], ["widths=(100000, 1, 1)", "1 to 4096"]),
+        (["--seed", 10**26], ["seed=1000", "below"]),
+        (["--epochs", 10**26], ["epochs=1000", "1000000000 or less"]),
+        (["--device", "meta"], ["'meta'", "auto, cpu or cuda"]),
+        (["--threads", 99_999_999], ["--threads", "256"]),
+        (["--network", "cifar_resnet999999998"], ["depth=999999998", "1202"]),
+        (["--train-size", 1, "--batch", 1], ["one class"]),
+        (["--recipe", "a" * 300 + ".json"], ["File name too long", "name another"]),
+        (["-o", "a" * 300], ["File name too long", "name another"]),
     ],
-    ids=lambda value: " ".join(map(str, value)),
+    ids=lambda value: " ".join(map(str, value))[:60],
 )
 def test_bad_input_is_one_line(mankit, words, fragments):
     check_one_line(mankit(*SMALL, *words), *fragments)
@@ -361,10 +377,36 @@ def test_missing_notebook_is_one_line(mankit, tmp_path):
     check_one_line(mankit("run"), "notebook")
 
 
-@pytest.mark.parametrize("text", ["", "not JSON", "[1, 2]", "{}", '{"nbformat": 4, "nbformat_minor": 5, "cells": [3]}'])
-def test_what_is_not_a_notebook_is_one_line(mankit, tmp_path, text):
+NO_NOTEBOOKS = ["", "not JSON", "[1, 2]", "{}", '{"nbformat": 4, "nbformat_minor": 5, "cells": [3]}']
+
+
+@pytest.mark.parametrize("text", NO_NOTEBOOKS)
+@pytest.mark.parametrize("command", ["run", "student", "sweep"])
+def test_what_is_not_a_notebook_is_one_line(mankit, tmp_path, command, text):
     (tmp_path / "odd.ipynb").write_text(text)
-    check_one_line(mankit("run", tmp_path / "odd.ipynb", "-o", tmp_path), "odd.ipynb isn't a notebook")
+    grid = ("-g", "K", "1,2") if command == "sweep" else ()
+    check_one_line(mankit(command, tmp_path / "odd.ipynb", *grid, "-o", tmp_path / "out"), "odd.ipynb isn't a notebook")
+
+
+def test_memory_that_runs_out_is_one_line(mankit, monkeypatch):
+    for error in (MemoryError("of 9 GB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")):
+        monkeypatch.setattr(Run, "__init__", lambda *_, error=error: (_ for _ in ()).throw(error))
+        check_one_line(mankit(*SMALL), "out of memory: choose a smaller batch, size or network")
+    monkeypatch.setattr(Run, "__init__", lambda *_: (_ for _ in ()).throw(RuntimeError("a mistake of ours")))
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        mankit(*SMALL)
+
+
+def test_a_rules_file_that_fails_is_one_line(mankit, tmp_path):
+    (tmp_path / "odd.py").write_text("def mine(place):\n    pass\n1 / 0\n")
+    check_one_line(
+        mankit("train", "--rule", f"{tmp_path / 'odd.py'}:mine"), "odd.py: ZeroDivisionError: division by zero"
+    )
+
+
+def test_an_impossible_rate_of_a_study_is_one_line(mankit, tmp_path):
+    for study in ("memory", "controls"):
+        check_one_line(mankit("reproduce", study, "--lr", "nan", "-o", tmp_path), "lr=nan: choose 0.0 or more")
 
 
 def test_run_into_a_folder_that_cannot_be_written(mankit, tiny):

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -270,6 +271,9 @@ def test_the_command_goes_on_and_then_only_reads(mankit, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "__iter__", whole)
     assert mankit(*words, tmp_path / "parts").out.splitlines()[1:] == expected
     monkeypatch.setattr(Run, "__init__", lambda *_: pytest.fail("prepared again"))
+    for name in ("write", "locked"):  # a finished run in a folder that can't be written is printed too
+        monkeypatch.setattr(files, name, lambda *_, **__: pytest.fail("written again"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda *_, **__: pytest.fail("tried whether it can be written"))
     assert mankit(*words, tmp_path / "parts").out.splitlines()[1:] == expected
     check_same(tmp_path / "parts", tmp_path / "whole")
 

@@ -10,6 +10,7 @@ import time
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from figures import figure
@@ -229,6 +230,19 @@ def test_kernels_that_are_just_starting_are_ended_too(monkeypatch, tmp_path):
         sweep(notebook_with(tmp_path, "import time\ntime.sleep(600)"), grid({"K": [1, 2, 3]}), tmp_path, jobs=2)
     assert time.monotonic() - began < 60
     assert not (tmp_path / "small.csv").exists() and not (tmp_path / "small-K1.ipynb").exists()
+
+
+def test_kernels_end_with_their_parent_however_it_dies(tmp_path):
+    notebook = notebook_with(tmp_path, "open(f'{K}', 'w').close()", "__import__('time').sleep(600)")
+    command = [sys.executable, "-m", "mankit", "sweep", notebook, "-g", "K", "1,2", "--jobs", "2", "-o", tmp_path]
+    parent = psutil.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    while not all((tmp_path / K).exists() for K in "12"):
+        time.sleep(0.1)
+    kernels = parent.children(recursive=True)
+    assert len(kernels) == 2
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs(kernels, timeout=60)[1] == []
 
 
 def test_this_projects_own_notebook_can_be_swept(mankit, tmp_path, request):
