@@ -1,15 +1,23 @@
 # make lab        open JupyterLab on the tour
 # make test       lint, test the library, execute the tour again and compare (about 15 minutes)
+# make test-lowest    the library and the command with the lowest versions that pyproject.toml allows (about 4 minutes)
 # make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 25 minutes)
 # make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (7 minutes on 2 idle cores)
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 # two tests at a time: most compute on one core
 TWO := -n 2 --dist worksteal
 
-.PHONY: lab test test-lessons reproduce clean
+# what meets every dependency, without a browser and without executing a lesson
+PART := $(addprefix tests/test_, $(addsuffix .py, \
+	oracles rules blocks networks training errors import project charts charts_pens images_batches images_draws \
+	images_files images_glyphs images_load measure_accuracy measure_gradients measure_memory measure_similarity \
+	studies_folder studies_recipe studies_record studies_run sweep commands_settings own_rule panel))
+
+.PHONY: lab test test-lowest test-lessons reproduce clean
 
 lab: $(VENV)/.lab
 	$(VENV)/bin/mankit lab
@@ -19,17 +27,21 @@ test: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest $(TWO)
 
+test-lowest: $(LOWEST)/.test
+	$(LOWEST)/bin/ruff check .
+	$(LOWEST)/bin/python -m pytest $(TWO) $(PART)
+
 test-lessons: $(VENV)/.test
 	$(VENV)/bin/python -m pytest $(TWO) -m lesson
 
 reproduce: $(VENV)/.lab
 	$(VENV)/bin/mankit reproduce all --profile quick --jobs 2
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(LOWEST)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "mankit needs Python 3.11 or newer, but '$(PYTHON)' is older or missing: try make PYTHON=python3.12" >&2; \
 		exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	$(PYTHON) -m venv $(@D:/bin=) || { rm -rf $(@D:/bin=); exit 1; }
 
 $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
@@ -39,5 +51,11 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.lab
 
+# pip can't be asked for lowest versions; uv can
+$(LOWEST)/.test: pyproject.toml | $(LOWEST)/bin/python
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[test]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .ruff_cache .hypothesis

@@ -134,6 +134,13 @@ def test_marks_of_every_plot_stand_on_its_own_axes(axis):
     assert all((half < 100).all(axis=2).sum() > 50 for half in halves), "each plot has its marks"
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_picture_has_the_pixels_that_were_asked_for(scale):
+    for pixel in (201, 427, 862, 1003):  # in floating-point numbers a hundredth of it, times 100, is less
+        chart = alone(Line([1], [1])).but(width=pixel, height=pixel)
+        assert pixels(chart, scale).shape[:2] == (pixel * scale, pixel * scale)
+
+
 def test_each_pen_knows_every_look_and_neither_loads_the_other():
     assert set(png_pen.LINES) == {"", *style.DASHES} and set(png_pen.SYMBOLS) == {"", *style.FILLED}
     lines = alone(*(Line([0], [0], look=Look(dash=dash, symbol=s)) for dash in style.DASHES for s in style.SYMBOLS))

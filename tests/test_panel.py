@@ -388,7 +388,7 @@ def test_a_page_that_closes_the_panel_stops_the_run(panel):
 
 
 def test_the_command_makes_the_same_run(tmp_path):
-    panel = lab.panel("man", 4, decay=0.9, live=True, epochs=2, seed=3, data="digits", batch=50)
+    panel = lab.panel("man", 4, decay=0.9, live=True, epochs=2, seed=3, data="digits", batch=50, train_size=200)
     assert isinstance(panel, Panel)
     panel.start.click()
     panel.session.join(120)

@@ -349,7 +349,7 @@ def busy(count):
 
 
 def test_it_draws_beside_four_busy_processes(folder, address, record_property):
-    openings = int(os.environ.get("OPENINGS", 3))
+    openings = int(os.environ.get("OPENINGS", 1))
     for i in range(openings):
         panel_notebook(folder / f"busy{i}.ipynb", "'man'")
     with busy(4):

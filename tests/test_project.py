@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
+README, MAKEFILE, CI = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile", ".ci/run"))
 
 
 def package(requirement):
@@ -46,6 +47,24 @@ def test_dependencies_are_listed_once_and_have_a_lowest_version():
 def test_the_oldest_typer_allowed_has_what_the_command_imports():
     lowest = next(r for r in PROJECT["dependencies"] if package(r) == "typer").partition(">=")[2]
     assert tuple(map(int, lowest.split("."))) >= (0, 28)  # typer.exceptions.TyperException is from there
+
+
+def test_every_file_names_the_same_pythons():
+    tried = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert PROJECT["requires-python"] == f">={tried[0]}"
+    assert f"You need Python {', '.join(tried[:-1])} or {tried[-1]}" in README
+    assert f"sys.version_info < ({tried[0].replace('.', ', ')})" in MAKEFILE
+
+
+def test_readme_and_makefile_name_the_same_minutes():
+    minutes = dict(re.findall(r"^# make (\S+) .*\(about (\d+) minutes", MAKEFILE, re.M))
+    assert set(minutes) == {"test", "test-lowest", "test-lessons"}
+    for goal, number in minutes.items():
+        assert re.findall(rf"\bmake {goal}[` ][^(]*\(about (\d+) minutes", README) == [number], goal
+
+
+def test_ci_tries_the_lowest_versions_too():
+    assert re.findall(r"^make .*$", CI, re.M) == ["make test", "make test-lowest", "make test-lessons"]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +197,17 @@ def test_second_make_starts_at_once(make, tmp_path, goal, command):
     again = make("-n", goal)
     assert again.returncode == 0 and command in again.stdout
     assert "pip install" not in again.stdout and "venv .venv" not in again.stdout
+
+
+@needs_make
+def test_the_lowest_versions_are_tested_in_an_environment_of_their_own(make):
+    words = make("-n", "test-lowest").stdout
+    assert "uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[test]'" in words
+    assert ".venv/" not in words
+    part = [ROOT / name for name in words.splitlines()[-1].split() if name.endswith(".py")]
+    assert {ROOT / "tests" / f"test_{name}.py" for name in ("oracles", "training", "charts_pens", "project")} < {*part}
+    needs_browser = [file.name for file in part if re.search(r"^from lab_page", file.read_text(encoding="utf-8"), re.M)]
+    assert not needs_browser
 
 
 @needs_make

@@ -29,7 +29,8 @@ SYMBOLS = {"": "none", **dict(zip(FILLED, "osD*PX^v", strict=True))}  # each als
 def png(chart: Chart, scale: float = 1.0) -> bytes:
     """Draw a chart as a PNG of `scale` pixels per pixel of its width and height."""
     with context(["default", {"text.parse_math": False, "axes.unicode_minus": True}]):
-        page = Figure((chart.width / 100, chart.height / 100), dpi=100 * scale, facecolor="white")
+        size = [n / 100 + 1e-9 for n in (chart.width, chart.height)]  # 4.27 * 100 is 426.99..., and may be cut to 426
+        page = Figure(size, dpi=100 * scale, facecolor="white")
         canvas = FigureCanvasAgg(page)
         left, right, top, bottom = chart.margins()
         wide, high = chart.width - left - right, chart.height - top - bottom
@@ -52,9 +53,8 @@ def _around(page: Figure, chart: Chart) -> None:
     (left, right, top, _), font = chart.margins(), chart.font * PT
     if handles := [Line2D([], [], **_style(line), label=line.name) for line in chart.lines()]:
         corner = (1 - (right - 0.02 * (chart.width - left - right)) / chart.width, 1 - top / chart.height)
-        where = dict(loc="upper left", bbox_to_anchor=corner, borderaxespad=0)
-        title = dict(title=chart.legend or None, title_fontsize=font)
-        page.legend(handles=handles, frameon=False, fontsize=font, handlelength=3.2, **where, **title)
+        look = dict(frameon=False, fontsize=font, handlelength=3.2, title=chart.legend or None, title_fontsize=font)
+        page.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, borderaxespad=0, **look)
     place = left / chart.width, 1 - top / 2 / chart.height
     page.text(*place, "\n".join(textwrap.wrap(chart.title, 80)), size=17 * PT, color=INK, va="center")
 
