@@ -194,7 +194,6 @@ def test_bars_carry_value_and_hatch():
         (lambda: charts.cka_heatmaps({"": [1.0]}), "matrix"),
         (lambda: charts.cut_picture([]), r"sizes = \[\]"),
         (lambda: charts.cut_picture([2, 0]), "1 or more"),
-        (lambda: charts.cut_picture([2], names=["stem"]), "1 names for 2 layers"),
         (lambda: charts.image_grid(np.zeros((3, 8, 8))), r"\(3, 8, 8\)"),
         (lambda: charts.image_grid(np.zeros((2, 3, 8, 8)), ["a"]), "1 titles for 2 images"),
         (lambda: charts.image_grid(np.zeros((2, 3, 8, 8)), columns=0), "columns=0"),

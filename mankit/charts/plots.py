@@ -83,17 +83,20 @@ def cka_heatmaps(
     Raises ValueError for an empty dict, a matrix that isn't 2-D, and values outside -1..1 (unbiased CKA may
     be below 0).
     """
-    tables = {name: _matrix(name, m) for name, m in _named(matrices).items()}
+    wanted = "a matrix: equally long rows of numbers"
+    tables = {name: _table(name or "matrix", m, (2,), wanted) for name, m in _named(matrices).items()}
     count, gap, several, plots = len(tables), 0.05, len(tables) > 1, []
     wide = (Chart.width - 70 - 95) * (1 - gap * (count - 1)) / count  # a plot, in pixels
     high = min(wide * (1.15 if several else 0.75), 420)
     for name, z in tables.items():
+        if (far := z[np.abs(z) > 1 + 1e-6]).size:
+            raise ValueError(f"{name or 'matrix'!r} has a value of {far[0]:g}: CKA is a similarity from 0 to 1")
         cell = min(wide / z.shape[1], high / z.shape[0] * 1.8)
         scale = "CKA" * (len(plots) == count - 1)
         heat = Heat(z, name, _cells(z, cell), min(13, max(9, round(cell * 0.4))), scale, (ylabel, xlabel))
-        axes = (Axis(xlabel, grid=False, ticks=ticks(z.shape[1])), Axis("", grid=False, ticks=ticks(z.shape[0])))
-        plots.append(Plot([heat], *axes, title=name))
-    plots[0] = Plot(plots[0].marks, plots[0].x, Axis(ylabel, grid=False, ticks=plots[0].y.ticks), plots[0].title)
+        x = Axis(xlabel, grid=False, ticks=ticks(z.shape[1]))
+        y = Axis("" if plots else ylabel, grid=False, ticks=ticks(z.shape[0]))
+        plots.append(Plot([heat], x, y, name))
     parts = [say.cells(name, z, xlabel, ylabel) for name, z in tables.items()]
     size = dict(height=round(high) + 110 + 25 * several, margin=(70, 95, 50 + 25 * several, 60))
     return Chart(plots, " ".join([f"{title}.", *parts]), title, columns=count, gaps=(gap, 0), **size)
@@ -133,14 +136,6 @@ def _stats(series: Mapping) -> dict[str, Stats]:
     return {name: (t.mean(0), t.min(0), t.max(0)) for name, t in tables.items()}
 
 
-def _matrix(name: str, values: Sequence) -> np.ndarray:
-    z = _table(name or "matrix", values, (2,), "a matrix: equally long rows of numbers")
-    far = z[np.abs(z) > 1 + 1e-6]
-    if far.size:
-        raise ValueError(f"{name or 'matrix'!r} has a value of {far[0]:g}: CKA is a similarity from 0 to 1")
-    return z
-
-
 def ticks(n: int) -> list[int]:
     """1 to n, at most 16 of them."""
     return list(range(1, n + 1, 1 + (n - 1) // 16))
@@ -158,7 +153,8 @@ def _lines(
     marks, parts, ending = [], [], say.unit(ylabel)
     for (name, (xs, stats)), look in zip(points.items(), looks(points), strict=True):
         mean, low, high = stats
-        marks.append(Line(xs, mean, name, look, low=low, high=high, hover=(where, ending)))
+        spread = dict(low=low, high=high) if (high > low).any() else {}
+        marks.append(Line(xs, mean, name, look, hover=(where, ending), **spread))
         parts.append(f"{name}: {say.ends(xs, stats, where, ending)}.")
     x = np.concatenate([xs for xs, _ in points.values()])
     y = np.concatenate([edge for _, stats in points.values() for edge in stats[1:]])

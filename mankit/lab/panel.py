@@ -23,7 +23,7 @@ from ..studies.recipe import LAB_SETTINGS, lab_recipe
 from ..teach.endless import long_step
 from ..training import Forward
 from . import figure
-from .controls import Controls, as_papermill, choice, command, folded, labelled, parameters
+from .controls import Controls, as_papermill, command, folded, labelled, parameters
 from .page import CopyButton, Plots, is_live
 from .session import Session
 from .still import Still
@@ -91,7 +91,8 @@ class Panel:
         self.reset = _button("Reset", "End this run and empty the plots", self._reset)
         self.keep = _button("Keep this run to compare", "Draw it beside the next run", self._keep)
         words = "A linear read-out of each block's features, or the block's own auxiliary network (BP has none)"
-        self.probe = choice("Accuracy by", {"linear probe": True, "own head": False}, True, words)
+        measures = [(name, measure) for measure, name in figure.MEASURES.items()]
+        self.probe = labelled(w.Dropdown, "Accuracy by", words, options=measures, value="probe")
         self.probe.observe(lambda change: self._draw(), "value")
         self.progress = labelled(w.IntProgress, "Step", "Of this run", value=0, max=1)
         self.status, self.error, self.summary = (w.HTML() for _ in range(3))

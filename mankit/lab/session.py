@@ -24,12 +24,12 @@ class Session:
 
     _all: weakref.WeakSet[Session] = weakref.WeakSet()
 
-    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None) -> None:
+    def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None) -> None:
         self.recipe, self.live = recipe, Live()
         self.state, self.error, self.version = "ready", "", 0
         self.history: History | None = None
         self.watched: Watched | None = None
-        self._how, self.heard = dict(with_bp=with_bp, device=device, own=own), time.monotonic()
+        self._how, self.heard = dict(device=device, own=own), time.monotonic()
         self._changed = threading.Condition()
         self._single = 0  # single steps that were asked for
         self._stop_asked = False
