@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mankit.charts.looks import INK, SCALE, paint
-from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Plot, Stroke, Text
+from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Stroke, Text
 
 FRAME = dict(gridcolor="#dddddd", linecolor="#888888", tickcolor="#888888", showline=True, mirror=True, zeroline=False)
 FRAME |= dict(ticks="outside", exponentformat="none", separatethousands=True, title=dict(standoff=8))
@@ -41,7 +41,7 @@ def spec(chart: Chart) -> dict[str, Any]:
         axes[f"yaxis{n}"] = _axis(plot.y) | (dict(anchor=f"x{n}", domain=domain[1::2]) if place else {})
         if any(str(name).isdigit() for bars in plot.of(Bars) for name in bars.names):
             axes[f"xaxis{n}"].update(type="category", autotypenumbers="strict")  # "1" is a name
-        notes += [_note(mark, plot) | on | tail for mark in plot.of(Text, Stroke) if _is_note(mark)]
+        notes += [_note(mark) | on | tail for mark in plot.of(Text, Stroke) if _is_note(mark)]
         shapes += [_shape(mark) | on for mark in plot.of(Box, Stroke) if not _is_note(mark)]
         if plot.title:
             at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", xanchor="center")
@@ -147,10 +147,9 @@ def _heat(heat: Heat, domain: tuple) -> dict[str, Any]:
 def _axis(axis: Axis) -> dict[str, Any]:
     return dict(
         title=dict(text=_text(axis.title)) if axis.title else None,
-        range=np.log10(axis.range) if axis.log and axis.range is not None else axis.range,
+        range=axis.range,
         tickvals=axis.ticks,
         ticktext=None if axis.labels is None else [_text(label) for label in axis.labels],
-        type="log" if axis.log else None,
         visible=None if axis.shown else False,
         fixedrange=None if axis.shown or axis.range is None else True,
         showgrid=None if axis.grid else False,
@@ -161,18 +160,14 @@ def _is_note(mark: Any) -> bool:
     return isinstance(mark, Text) or isinstance(mark, Stroke) and mark.arrow
 
 
-def _note(mark: Text | Stroke, plot: Plot) -> dict[str, Any]:
-    def on(axis: Axis, value: float) -> float:
-        return np.log10(value) if axis.log else value  # so plotly wants the places of notes, not those of shapes
-
+def _note(mark: Text | Stroke) -> dict[str, Any]:
     if isinstance(mark, Stroke):
         color = None if mark.color == INK else paint(mark.color)
-        ends = dict(x=on(plot.x, mark.x1), y=on(plot.y, mark.y1), ax=on(plot.x, mark.x0), ay=on(plot.y, mark.y0))
-        return dict(**ends, arrowcolor=color)
+        return dict(x=mark.x1, y=mark.y1, ax=mark.x0, ay=mark.y0, arrowcolor=color)
     known = mark.size or mark.color
     return dict(
-        x=on(plot.x, mark.x),
-        y=on(plot.y, mark.y),
+        x=mark.x,
+        y=mark.y,
         text=_text(mark.text),
         showarrow=False,
         font=dict(size=mark.size, color=mark.color and paint(mark.color)) if known else None,

@@ -30,16 +30,10 @@ def block_accuracy(
     return chart.but(xticks=ticks(deepest), xrange=(0.7, deepest + 0.3))
 
 
-def curves(
-    series: Mapping[str, tuple],
-    xlabel: str = "epoch",
-    ylabel: str = "accuracy (%)",
-    title: str = "",
-    log_y: bool = False,
-) -> Chart:
+def curves(series: Mapping[str, tuple], xlabel: str = "epoch", ylabel: str = "accuracy (%)", title: str = "") -> Chart:
     """Curves name: (xs, ys), such as accuracy against the epoch; ys may be a list of seeds. A NaN is a gap.
 
-    Raises ValueError for an empty dict, xs and ys of different lengths, and with log_y values not above 0.
+    Raises ValueError for an empty dict, and for xs and ys of different lengths.
     """
     for name, pair in _named(series).items():
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -49,7 +43,7 @@ def curves(
     for name, (xs, (mean, _, _)) in points.items():
         if xs.shape != mean.shape:
             raise ValueError(f"{name!r} has {xs.size} xs but {mean.size} ys: give one y for each x")
-    return _lines(points, (xlabel, xlabel, ylabel), title, log_y)
+    return _lines(points, (xlabel, xlabel, ylabel), title)
 
 
 def bars(values: Mapping[str, float | Sequence[float]], ylabel: str, title: str = "") -> Chart:
@@ -145,7 +139,6 @@ def _lines(
     points: Mapping[str, tuple[np.ndarray, Stats]],
     labels: tuple[str, str, str],
     title: str,
-    log_y: bool = False,
     chance: float | None = None,
 ) -> Chart:
     """A line a series with markers and whiskers, and the summary. labels: of a place (in words), of x and of y."""
@@ -164,18 +157,8 @@ def _lines(
         marks.append(Line([0, float(x.max()) + 1], [chance] * 2, f"chance: {value}", Look("grey", "dot"), width=1.5))
     whole = np.unique(x[x == np.round(x)])
     few = len(whole) <= 12 and np.isin(x, whole).all()
-    axes = Axis(xlabel, _range(x), whole if few else None), _log(ylabel, y) if log_y else Axis(ylabel, _range(y))
-    return Chart([Plot(marks, *axes)], f"{title or ylabel}. {' '.join(parts)}", title)
-
-
-def _log(title: str, values: np.ndarray) -> Axis:
-    """A log axis with powers of ten for its ticks, and their multiples where there are few."""
-    low, high = _range(np.log10(values[values > 0]))
-    steps = range(1, 10) if high - low < 1 else (1, 2, 5) if high - low < 2.5 else (1,)
-    powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    places = [float(f"{step}e{power}") for power in powers for step in steps]
-    shown = [place for place in places if low <= np.log10(place) <= high]
-    return Axis(title, (10.0**low, 10.0**high), shown, [f"{place:g}" for place in shown], log=True)
+    plot = Plot(marks, Axis(xlabel, _range(x), whole if few else None), Axis(ylabel, _range(y)))
+    return Chart([plot], f"{title or ylabel}. {' '.join(parts)}", title)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.style import context
-from matplotlib.ticker import AutoLocator, NullLocator
+from matplotlib.ticker import AutoLocator
 from PIL import Image
 
 from mankit.charts.looks import DASHES, FILLED, INK, SCALE, paint
@@ -79,11 +79,7 @@ def _axis(ax: Axes, which: str, axis: Axis) -> None:
     if not axis.shown:
         drawn.set_visible(False)
         ax.spines[["bottom", "top"] if which == "x" else ["left", "right"]].set_visible(False)
-    if axis.log:
-        (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-        drawn.set_major_formatter(lambda value, place: f"{value:g}")
-        drawn.set_minor_locator(NullLocator())
-    elif isinstance(drawn.get_major_locator(), AutoLocator):
+    if isinstance(drawn.get_major_locator(), AutoLocator):
         drawn.get_major_locator().set_params(nbins=7)
         drawn.set_major_formatter(lambda value, place: f"{value:,.10g}")
     if axis.range is not None:
