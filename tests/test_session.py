@@ -145,7 +145,7 @@ def session():
 
 
 def test_start_pause_step_stop(session):
-    assert session.state == "ready" and not session.alive
+    assert session.state == "ready" and not session.thread.is_alive()
     session.start()
     until(lambda: session.history and session.history.step > 3)
     session.pause()
@@ -163,7 +163,7 @@ def test_start_pause_step_stop(session):
     session.join(5)
     assert session.state == "stopped"
     session.start()  # over is over
-    assert session.state == "stopped" and not session.alive
+    assert session.state == "stopped" and not session.thread.is_alive()
 
 
 def test_a_step_from_the_beginning_makes_one_step(session):

@@ -46,7 +46,7 @@ class Controls:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        rules = {name: entry_of(name).label for name in RULES} | {recipe.rule: entry_of(recipe.rule).label}
+        rules = {rule: entry_of(rule).label for rule in [*RULES, recipe.rule]}
         names = [(label, rule) for rule, label in rules.items()]
         self.rule = labelled(w.Dropdown, "Rule", "How blocks are trained", options=names, value=recipe.rule)
         words, top = "How many gradient-isolated blocks (1: plain BP)", max(recipe.K, units(recipe.network))
@@ -77,8 +77,7 @@ class Controls:
 
     def allowed(self) -> dict[str, inspect.Parameter]:
         """The options that the chosen rule takes, over the chosen base."""
-        own, base = options_of(self.rule.value), self.options.get("base")
-        return options_of(self.rule.value, base.value) if "base" in own and base else own
+        return options_of(self.rule.value, self.options["base"].value)
 
     @property
     def recipe(self) -> Recipe:
@@ -164,12 +163,6 @@ def cut_image(count: int, K: int, label: str, one_block: bool, look_ahead: bool)
     return f'<img src="data:image/png;base64,{pixels}" alt="{html.escape(chart.words)}" style="max-width:520px">'
 
 
-def parameters(recipe: Recipe) -> dict[str, object]:
-    """A recipe as parameters of a notebook: the main fields and the rule's own options."""
-    settings = recipe.settings()
-    return {name: settings[name] for name in MAIN} | recipe.options
-
-
 def command(recipe: Recipe) -> str:
     """The `mankit train` command that makes the same run, number for number; a line that says why there is none."""
     try:
@@ -187,9 +180,11 @@ def command(recipe: Recipe) -> str:
 
 
 def as_papermill(recipe: Recipe) -> str:
-    """The parameters as options of `mankit run NOTEBOOK` (and of papermill)."""
-    texts = {n: v if isinstance(v, str) else json.dumps(v, default=str) for n, v in parameters(recipe).items()}
-    return " ".join(f"-p {name} {shlex.quote(text)}" for name, text in texts.items())
+    """The main fields and the rule's own options, as `mankit run NOTEBOOK` (and papermill) takes parameters."""
+    words = []
+    for name, value in ({name: recipe.settings()[name] for name in MAIN} | recipe.options).items():
+        words += ["-p", name, value if isinstance(value, str) else json.dumps(value, default=str)]
+    return shlex.join(words)
 
 
 def folded(error: str) -> str:

@@ -23,7 +23,7 @@ from ..studies.recipe import LAB_SETTINGS, lab_recipe
 from ..teach.endless import long_step
 from ..training import Forward
 from . import figure
-from .controls import Controls, as_papermill, command, folded, labelled, parameters
+from .controls import Controls, as_papermill, command, folded, labelled
 from .page import CopyButton, Plots, is_live
 from .session import Session
 from .still import Still
@@ -118,16 +118,6 @@ class Panel:
         """The settings as they stand, for the next Start."""
         return self.controls.recipe
 
-    @property
-    def command(self) -> str:
-        """The `mankit train` command of the same run."""
-        return command(self.recipe)
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """The settings as parameters of a notebook."""
-        return parameters(self.recipe)
-
     def close(self) -> None:
         """Stop the run and take the panel off the page."""
         self.session.stop()
@@ -182,7 +172,7 @@ class Panel:
         """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
         drawn, due, told = -1, 0.0, 0.0
         while session is self.session:
-            ended, version = not session.alive and session.state != "ready", session.version
+            ended, version = not session.thread.is_alive() and session.state != "ready", session.version
             heard = self.figure.drawn == self.figure.sent or time.monotonic() - self._sent > PATIENCE
             if version != drawn and (ended or heard and time.monotonic() >= due):
                 self._draw()
