@@ -82,7 +82,6 @@ class Panel:
         self.controls.on_change(self._settings_moved)
         self.controls.options["decay"].observe(self._decay_moved, "value")
         self._settings_moved()
-        self._tell()
 
     def _make_widgets(self) -> None:
         self.start = _button("Start", "Train with these settings; again: pause, and go on", self._start)
