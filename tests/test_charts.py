@@ -169,7 +169,8 @@ def test_cka_words_and_numbers():
     assert [trace.showscale for trace in fig.data] == [False, True]
 
 
-def test_bars_carry_value_and_hatch():
+def test_bars_carry_value_and_hatch(monkeypatch):
+    monkeypatch.setattr(style, "_places", {"new": 0})  # whatever other tests have named before
     chart = FIGURES["bars"]()
     fig, alt = figure(chart), chart.words
     assert [note.text for note in fig.layout.annotations] == ["15.7", "5", "no value"]
