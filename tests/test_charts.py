@@ -26,7 +26,7 @@ FIGURES = {
     "cut, K = 16": lambda: charts.cut_picture([1] * 16, look_ahead=True),
     "cut, 55 layers": lambda: charts.cut_picture([4] * 7 + [3] * 9),
     "accuracy": lambda: charts.block_accuracy(ACCURACY, chance=10),
-    "curves": lambda: charts.curves({"BP": (range(1, 101), np.geomspace(2.3, 0.01, 100))}, log_y=True),
+    "curves": lambda: charts.curves({"BP": (range(1, 101), np.geomspace(2.3, 0.01, 100))}),
     "bars": lambda: charts.bars({"BP": 15.7, "DGL": [4.8, 5.2], "new": NAN}, "memory (MiB)", "Memory"),
     "cka": lambda: charts.cka_heatmaps({"": np.eye(16)}),
     "ckas": lambda: charts.cka_heatmaps({"DGL": CKA, "MAN": np.eye(8)}),
@@ -118,7 +118,7 @@ def test_a_nan_is_a_gap_and_said():
         charts.block_accuracy({"a": [NAN, NAN]}),
         charts.cka_heatmaps({"": [[NAN]]}),
         charts.bars({"a": NAN}, "x"),
-        charts.curves({"a": ([1], [NAN])}, log_y=True),
+        charts.curves({"a": ([1], [NAN])}),
     ):
         assert pixels(empty).min() < 100, "the axes are drawn all the same"
 
@@ -169,7 +169,8 @@ def test_cka_words_and_numbers():
     assert [trace.showscale for trace in fig.data] == [False, True]
 
 
-def test_bars_carry_value_and_hatch():
+def test_bars_carry_value_and_hatch(monkeypatch):
+    monkeypatch.setattr(style, "_places", {"new": 0})  # whatever other tests have named before
     chart = FIGURES["bars"]()
     fig, alt = figure(chart), chart.words
     assert [note.text for note in fig.layout.annotations] == ["15.7", "5", "no value"]
@@ -186,7 +187,6 @@ def test_bars_carry_value_and_hatch():
         (lambda: charts.block_accuracy({"BP": []}), "shape"),
         (lambda: charts.curves({"BP": [1, 2, 3]}), "isn't a pair"),
         (lambda: charts.curves({"BP": ([1, 2], [1, 2, 3])}), "2 xs but 3 ys"),
-        (lambda: charts.curves({"BP": ([1], [0])}, log_y=True), "above 0"),
         (lambda: charts.bars({}, "x"), "at least one"),
         (lambda: charts.bars({"BP": "much"}, "x"), "'BP'"),
         (lambda: charts.cka_heatmaps({"": [[1, 2], [3]]}), "different lengths"),
@@ -194,7 +194,6 @@ def test_bars_carry_value_and_hatch():
         (lambda: charts.cka_heatmaps({"": [1.0]}), "matrix"),
         (lambda: charts.cut_picture([]), r"sizes = \[\]"),
         (lambda: charts.cut_picture([2, 0]), "1 or more"),
-        (lambda: charts.cut_picture([2], names=["stem"]), "1 names for 2 layers"),
         (lambda: charts.image_grid(np.zeros((3, 8, 8))), r"\(3, 8, 8\)"),
         (lambda: charts.image_grid(np.zeros((2, 3, 8, 8)), ["a"]), "1 titles for 2 images"),
         (lambda: charts.image_grid(np.zeros((2, 3, 8, 8)), columns=0), "columns=0"),

@@ -87,9 +87,6 @@ def test_features_are_cell_averages_in_the_order_of_the_images():
     assert torch.equal(labels, y)
     for pooled, h in zip(features, net.features(x), strict=True):
         torch.testing.assert_close(pooled, h.mean((2, 3)), atol=1e-5, rtol=1e-4)
-    quarters, _ = block_features(net, batches, grid=2)
-    assert [q.shape for q in quarters] == [(8, 4 * c) for c in (4, 6, 8)]
-    torch.testing.assert_close(quarters[0].unflatten(1, (4, 4)).mean(2), features[0])
 
 
 def clusters(n, seed, spread=0.1):
@@ -143,8 +140,6 @@ def test_bad_values_name_the_cure():
         linear_probe(x, y, x, y, alpha=0)
     with pytest.raises(ValueError, match="hold 1 classes, at least 2"):
         linear_probe(x, torch.zeros(30, dtype=torch.long), x, y)
-    with pytest.raises(ValueError, match="grid=0.*choose 1 or more"):
-        block_features(conv_net(), [batch()], grid=0)
 
 
 @pytest.mark.parametrize("measure", [evaluate, block_accuracy, block_features])

@@ -5,19 +5,10 @@ import weakref
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tiny import batch, conv_net, resnet32
 from torch import nn
 
-from mankit.measure import (
-    SavedBytes,
-    best_checkpoints,
-    checkpointed_bytes,
-    checkpointed_flops,
-    cuda_peak,
-    flops,
-    saved_bytes,
-)
+from mankit.measure import SavedBytes, best_checkpoints, checkpointed_bytes, checkpointed_flops, flops, saved_bytes
 from mankit.networks import cifar_resnet
 from mankit.rules import local_net
 
@@ -182,15 +173,6 @@ def test_flops_leave_out_frozen_and_unused_parameters():
     assert flops(net, x, y) == everything - frozen - head_input
     net.requires_grad_(False)
     assert flops(net, x, y) == sum(conv_flops(net, x)) + sum(2 * 16 * c * 10 for c in (4, 6))
-
-
-def test_cuda_peak():
-    with cuda_peak() as peak:
-        x = torch.ones(1 << 20, device="cuda" if torch.cuda.is_available() else "cpu")
-    if torch.cuda.is_available():
-        assert peak.bytes >= x.nbytes
-    else:
-        assert peak.bytes is None and F.relu(x).sum() == 1 << 20
 
 
 def test_resnet32_saves_the_published_bytes():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import batch, conv_net
 
-from mankit.measure import MinibatchCKA, block_cka, cka, cka_matrix
+from mankit.measure import block_cka, cka, minibatch_cka
 
 seeds = st.integers(0, 10_000)
 
@@ -75,7 +75,7 @@ def test_unrelated_features_give_0_where_the_biased_estimate_gives_nearly_1():
 def test_matrix_holds_every_pair_and_flattens_feature_maps():
     maps = [normal(10, 4, 3, 3, seed=1), normal(10, 6, seed=2)]
     others = [normal(10, 5, 2, seed=3), normal(10, 2, 2, 2, seed=4), normal(10, 3, seed=5)]
-    matrix = cka_matrix(maps, others)
+    matrix = minibatch_cka([(maps, others)])
     assert matrix.shape == (2, 3) and matrix.dtype == torch.float64
     expected = [[ratio(hsic_1, a.flatten(1), b.flatten(1)).item() for b in others] for a in maps]
     torch.testing.assert_close(matrix, torch.tensor(expected, dtype=torch.float64))
@@ -88,24 +88,19 @@ def test_float32_features_with_a_large_mean_keep_their_digits():
 
 
 def test_minibatches_average_hsic_before_dividing():
-    pairs = MinibatchCKA()
     parts = [(normal(n, 5, seed=n), normal(n, 6, seed=n + 50)) for n in (5, 8, 13)]
-    for a, b in parts:
-        pairs.update([a], [b])
     ab, aa, bb = (
         sum(hsic_1(*args) for args in each)
         for each in ([(a, b) for a, b in parts], [(a, a) for a, _ in parts], [(b, b) for _, b in parts])
     )
-    assert pairs.compute().item() == pytest.approx((ab / (aa * bb).sqrt()).item())
+    assert minibatch_cka(([a], [b]) for a, b in parts).item() == pytest.approx((ab / (aa * bb).sqrt()).item())
 
 
 def test_minibatches_come_near_the_full_estimate():
     a = normal(2000, 5, seed=0)
     b = a @ normal(5, 5, seed=1) + normal(2000, 5, seed=2)
-    pairs = MinibatchCKA()
-    for chunk in range(0, 2000, 50):
-        pairs.update([a[chunk : chunk + 50]], [b[chunk : chunk + 50]])
-    assert pairs.compute().item() == pytest.approx(cka(a, b).item(), abs=0.03)
+    parts = zip(a.split(50), b.split(50), strict=True)
+    assert minibatch_cka(([a], [b]) for a, b in parts).item() == pytest.approx(cka(a, b).item(), abs=0.03)
 
 
 def test_block_cka_of_one_batch_is_the_matrix_of_the_eval_features():
@@ -115,8 +110,8 @@ def test_block_cka_of_one_batch_is_the_matrix_of_the_eval_features():
     assert a.training and b.training
     assert all(torch.equal(value, state[name]) for name, value in a.state_dict().items())
     a.eval(), b.eval()
-    torch.testing.assert_close(measured, cka_matrix(a.features(x), b.features(x)))
-    torch.testing.assert_close(own, cka_matrix(a.features(x), a.features(x)))
+    torch.testing.assert_close(measured, minibatch_cka([(a.features(x), b.features(x))]))
+    torch.testing.assert_close(own, minibatch_cka([(a.features(x), a.features(x))]))
     torch.testing.assert_close(own.diagonal(), torch.ones(3, dtype=torch.float64))
 
 

@@ -80,7 +80,7 @@ def test_the_live_panel_trains_it(scaled, by):
         panel.start.click()
         panel.session.join(60)
         assert panel.session.state == "done", panel.session.error
-        until(lambda: panel.figure.picture["legend"])  # the first block's curve is drawn
+        until(lambda: panel.figure.shown.picture["legend"])  # the first block's curve is drawn
         assert ("Scaled DGL" if by == "name" else "scaled") in panel.summary.value
     finally:
         close(panel)

@@ -58,7 +58,7 @@ def forgetful(place, *, base="dgl", decay=0.995):
 
 
 def beside_at_the_end(recipe, own):
-    *_, last = watch(recipe, own=own, with_bp=False)
+    *_, last = watch(recipe, own=own)
     return last.history.beside
 
 
@@ -79,7 +79,7 @@ def test_a_rule_of_the_readers_is_compared_with_the_librarys():
 
 def test_a_decay_that_is_moved_moves_in_both():
     recipe, moved = small("man", head="0c1f", decay=0.9), mankit.lab.watch.Live()
-    for watched in watch(recipe, moved, own=Own(in_another_style), with_bp=False):
+    for watched in watch(recipe, moved, own=Own(in_another_style)):
         moved.decay, history = 0.2, watched.history
     assert history.changes and history.beside.startswith("\u2714 Equal")
 

@@ -1,5 +1,6 @@
 """Training that is watched: the same numbers as unwatched, and it obeys at once."""
 
+import re
 import threading
 import time
 
@@ -59,9 +60,8 @@ def assert_same_weights(net, other):
 
 
 @pytest.mark.parametrize("recipe", [MAN, DGL, BP], ids=lambda recipe: recipe.rule)
-@pytest.mark.parametrize("with_bp", [True, False])
-def test_a_watched_run_gives_the_numbers_of_an_unwatched_one(recipe, with_bp):
-    watched, alone = last(recipe, with_bp=with_bp), trained(recipe)
+def test_a_watched_run_gives_the_numbers_of_an_unwatched_one(recipe):
+    watched, alone = last(recipe), trained(recipe)
     assert_same_weights(watched.run.net, alone.net)
     assert block_table(watched.run).equals(block_table(alone))
 
@@ -129,10 +129,9 @@ def test_the_distance_of_an_ema():
 
 
 def test_memory_is_that_of_a_batch():
-    memory = last(DGL).history.memory
-    assert len(memory["blocks"]) == 3 and max(memory["blocks"]) < memory["BP"][0]
-    assert memory["BP, checkpointed"][0] < memory["BP"][0]
-    assert last(BP).history.memory["blocks"] == memory["BP"]
+    *blocks, bp, checkpointed = last(DGL).history.memory
+    assert len(blocks) == 3 and max(blocks) < bp and checkpointed < bp
+    assert last(BP).history.memory == [bp, bp, checkpointed]
 
 
 # --- Session ---
@@ -147,7 +146,7 @@ def session():
 
 
 def test_start_pause_step_stop(session):
-    assert session.state == "ready" and not session.alive
+    assert session.state == "ready" and not session.thread.is_alive()
     session.start()
     until(lambda: session.history and session.history.step > 3)
     session.pause()
@@ -165,7 +164,7 @@ def test_start_pause_step_stop(session):
     session.join(5)
     assert session.state == "stopped"
     session.start()  # over is over
-    assert session.state == "stopped" and not session.alive
+    assert session.state == "stopped" and not session.thread.is_alive()
 
 
 def test_a_step_from_the_beginning_makes_one_step(session):
@@ -213,6 +212,14 @@ def test_an_exception_ends_the_session_and_is_kept():
     session.start()
     session.join(20)
     assert session.state == "failed" and "nowhere" in session.error.splitlines()[-1] and "Traceback" in session.error
+
+
+def test_a_loss_that_is_no_number_ends_the_session_at_its_step():
+    session = Session(MAN.but(lr=1e20))
+    session.start()
+    session.join(60)
+    assert session.state == "failed" and session.history.step < 10
+    assert re.search(r"rule MAN, block \d of \d has loss (nan|inf) at step \d: choose lr below 1e\+20", session.error)
 
 
 def test_a_history_that_was_read_does_not_change(session):

@@ -14,27 +14,17 @@ TINTS = ("#CFE8F7", "#FBE3B0", "#C5E8DC", "#F2D6E6", "#DDDDDD", "#F6CFB5")  # th
 INNER, CUT = 0.3, 0.8  # gaps between layers of a block and at a cut, in layer widths
 
 
-def cut_picture(
-    sizes: Sequence[int],
-    names: Sequence[str] | None = None,
-    rule: str = "",
-    look_ahead: bool = False,
-    isolated: bool = True,
-) -> Chart:
+def cut_picture(sizes: Sequence[int], rule: str = "", look_ahead: bool = False, isolated: bool = True) -> Chart:
     """The network as a strip of layers, cut into K = len(sizes) blocks of `sizes` layers, a head on each.
 
-    Dark arrows (forward) cross the cuts, red arrows (gradient) end there. `names`: one for each layer;
-    `look_ahead` adds MAN's dotted arrows, block i+1's first layer -> head i. isolated=False: back-propagation, only
-    measured in blocks; the gradient passes. Raises ValueError for no sizes, a size below 1, and too few or too many
-    names.
+    Dark arrows (forward) cross the cuts, red arrows (gradient) end there. `look_ahead` adds MAN's dotted arrows,
+    block i+1's first layer -> head i. isolated=False: back-propagation, only measured in blocks; the gradient passes.
+    Raises ValueError for no sizes and a size below 1.
     """
     sizes = list(sizes)
     depth, count = sum(sizes), len(sizes)
     if not sizes or min(sizes) < 1:
         raise ValueError(f"sizes = {sizes}: give the number of layers in each block, each 1 or more")
-    names = [str(i + 1) for i in range(depth)] if names is None else list(names)
-    if len(names) != depth:
-        raise ValueError(f"{len(names)} names for {depth} layers: give one for each layer")
     isolated, look_ahead = isolated and count > 1, look_ahead and count > 1
     wide = min(90.0, 655 / (depth + INNER * (depth - count) + CUT * (count - 1)))  # a layer, in pixels
     marks: list[Mark] = [Text(26, 150, "image", 13, INK), _arrow(49, 150, 70, 150)]
@@ -42,8 +32,8 @@ def cut_picture(
     for block, size in enumerate(sizes):
         starts = [left + (1 + INNER) * wide * i for i in range(size)]
         right, last = starts[-1] + wide, block == count - 1
-        for x, name in zip(starts, names[done : done + size], strict=True):
-            marks += _box((x, 110, wide, 80), TINTS[block % len(TINTS)], name)
+        for layer, x in enumerate(starts, start=done + 1):
+            marks += _box((x, 110, wide, 80), TINTS[block % len(TINTS)], str(layer))
         if wide * INNER > 5:  # thinner gaps hold no arrow; the strip reads from left to right all the same
             marks += [_arrow(x - INNER * wide, 150, x, 150) for x in starts[1:]]
         if isolated or last:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mankit.charts.looks import INK, SCALE, paint
-from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Plot, Stroke, Text
+from mankit.charts.record import Axis, Bars, Box, Chart, Heat, Line, Picture, Stroke, Text
 
 FRAME = dict(gridcolor="#dddddd", linecolor="#888888", tickcolor="#888888", showline=True, mirror=True, zeroline=False)
 FRAME |= dict(ticks="outside", exponentformat="none", separatethousands=True, title=dict(standoff=8))
@@ -33,26 +33,28 @@ def spec(chart: Chart) -> dict[str, Any]:
     for i, (plot, domain) in enumerate(chart.placed()):
         n = str(i + 1) if i else ""
         place = dict(xaxis=f"x{n}", yaxis=f"y{n}") if len(chart.plots) > 1 else {}
-        traces = [trace for mark in plot.marks if (trace := _trace(mark, domain, legend))]
-        data += [{**trace, **place} for trace in traces or [NOTHING]]
+        on = dict(xref=f"x{n}", yref=f"y{n}") if n else {}  # nothing to be said of the first axes
+        tail = dict(axref=f"x{n}", ayref=f"y{n}") if n else {}  # of an arrow
+        traces = [_trace(mark, domain, legend) for mark in plot.of(Line, Bars, Heat, Picture)]
+        data += [trace | place for trace in traces or [NOTHING]]
         axes[f"xaxis{n}"] = _axis(plot.x) | (dict(anchor=f"y{n}", domain=domain[::2]) if place else {})
         axes[f"yaxis{n}"] = _axis(plot.y) | (dict(anchor=f"x{n}", domain=domain[1::2]) if place else {})
         if any(str(name).isdigit() for bars in plot.of(Bars) for name in bars.names):
             axes[f"xaxis{n}"].update(type="category", autotypenumbers="strict")  # "1" is a name
-        notes += [{**_note(mark, plot), **_refs(n, mark)} for mark in plot.marks if _is_note(mark)]
-        shapes += [{**_shape(mark), **_refs(n)} for mark in plot.of(Box, Stroke) if not _is_note(mark)]
+        notes += [_note(mark) | on | tail for mark in plot.of(Text, Stroke) if _is_note(mark)]
+        shapes += [_shape(mark) | on for mark in plot.of(Box, Stroke) if not _is_note(mark)]
         if plot.title:
             at = dict(x=(domain[0] + domain[2]) / 2, y=domain[3], xref="paper", yref="paper", xanchor="center")
             head = dict(yanchor="bottom", showarrow=False, font=dict(size=chart.font + 1))
             notes.append(dict(text=_text(plot.title), **at, **head))
-    layout = _some(
+    layout = dict(
         template=TEMPLATE,
         title=dict(text=_text("\n".join(textwrap.wrap(chart.title, 80))), x=0, xref="paper", font=dict(size=17)),
         font=dict(size=chart.font, color=INK),
         width=chart.width if chart.width != Chart.width else None,  # the page's own, but for wide ones
         height=chart.height,
         margin=dict(l=left, r=right, t=top, b=bottom),
-        legend=_some(itemwidth=44, title=dict(text=chart.legend) if chart.legend else None),
+        legend=dict(itemwidth=44, title=dict(text=chart.legend) if chart.legend else None),
         meta=dict(alt=chart.words),
         showlegend=True if legend else None,
         hovermode="closest" if legend else None,
@@ -63,9 +65,12 @@ def spec(chart: Chart) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Arrays as lists, floats rounded to 5 significant digits, NaN as None: what JSON can say, and short."""
+    """Arrays as lists, floats rounded to 5 significant digits, NaN as None: what JSON can say, and short.
+
+    What is None in a dict is left to plotly.
+    """
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
     if isinstance(value, list | tuple | range):
@@ -75,17 +80,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _some(**parts: Any) -> dict[str, Any]:
-    """The parts that are there: None is left to plotly."""
-    return {name: part for name, part in parts.items() if part is not None}
-
-
 def _text(text: str) -> str:
     return html.escape(text, quote=False).replace("\n", "<br>")
 
 
-def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any] | None:
-    """The trace of a mark; None of one that is none."""
+def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any]:
     match mark:
         case Line():
             return _line(mark, legend)
@@ -93,8 +92,8 @@ def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any] | Non
             looks = mark.looks
             pattern = dict(shape=[look.hatch for look in looks], fillmode="overlay", fgcolor="white")
             marker = dict(color=[paint(look.color) for look in looks], pattern=pattern)
-            bars = dict(x=[_text(name) for name in mark.names], y=mark.heights, marker=marker)
-            return _some(type="bar", **bars, showlegend=False if legend else None)  # lines alone stand there
+            names, shown = [_text(name) for name in mark.names], False if legend else None  # lines alone stand there
+            return dict(type="bar", x=names, y=mark.heights, marker=marker, showlegend=shown)
         case Heat():
             return _heat(mark, domain)
         case Picture():
@@ -102,7 +101,6 @@ def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any] | Non
             Image.fromarray(mark.pixels).convert("RGBA").save(file, "PNG", dpi=(100, 100))
             source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
             return dict(type="image", source=source, hoverinfo="skip")
-    return None
 
 
 def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
@@ -111,13 +109,15 @@ def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
     many = dict(maxdisplayed=16) if look.dash else dict(color=color)
     marker = dict(symbol=look.symbol, size=line.size, **many) if look.symbol else None
     whiskers = None
-    if line.low is not None and (np.asarray(line.high) > np.asarray(line.low)).any():
+    if line.low is not None:
         edges = dict(array=np.subtract(line.high, line.ys), arrayminus=np.subtract(line.ys, line.low))
         whiskers = dict(**edges, color=color, thickness=1.5, width=4)
     known = line in legend
-    places = dict(type="scatter", x=line.xs, y=line.ys, mode=mode)
-    return _some(
-        **places,
+    return dict(
+        type="scatter",
+        x=line.xs,
+        y=line.ys,
+        mode=mode,
         line=dict(color=color, dash=look.dash, width=line.width) if look.dash else None,
         marker=marker,
         error_y=whiskers,
@@ -134,7 +134,7 @@ def _heat(heat: Heat, domain: tuple) -> dict[str, Any]:
     cells = dict(z=z, x=range(1, z.shape[1] + 1), y=range(1, z.shape[0] + 1), xgap=1, ygap=1, zmin=0, zmax=1)
     bar = dict(x=domain[2] + 0.02, y=(domain[1] + domain[3]) / 2, len=domain[3] - domain[1], thickness=14)
     words = dict(text=heat.texts, texttemplate="%{text}", textfont=dict(size=heat.size))
-    return _some(
+    return dict(
         type="heatmap",
         colorscale=[[i / 9, color] for i, color in enumerate(SCALE)],
         showscale=bool(heat.scale),
@@ -145,12 +145,11 @@ def _heat(heat: Heat, domain: tuple) -> dict[str, Any]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    return _some(
+    return dict(
         title=dict(text=_text(axis.title)) if axis.title else None,
-        range=np.log10(axis.range) if axis.log and axis.range is not None else axis.range,
+        range=axis.range,
         tickvals=axis.ticks,
         ticktext=None if axis.labels is None else [_text(label) for label in axis.labels],
-        type="log" if axis.log else None,
         visible=None if axis.shown else False,
         fixedrange=None if axis.shown or axis.range is None else True,
         showgrid=None if axis.grid else False,
@@ -161,26 +160,17 @@ def _is_note(mark: Any) -> bool:
     return isinstance(mark, Text) or isinstance(mark, Stroke) and mark.arrow
 
 
-def _refs(n: str, mark: Any = None) -> dict[str, str]:
-    """Which axes a mark stands on: nothing to be said of the first ones."""
-    tail = dict(axref=f"x{n}", ayref=f"y{n}") if isinstance(mark, Stroke) else {}
-    return dict(xref=f"x{n}", yref=f"y{n}", **tail) if n else {}
-
-
-def _note(mark: Text | Stroke, plot: Plot) -> dict[str, Any]:
-    def on(axis: Axis, value: float) -> float:
-        return np.log10(value) if axis.log else value  # so plotly wants the places of notes, not those of shapes
-
+def _note(mark: Text | Stroke) -> dict[str, Any]:
     if isinstance(mark, Stroke):
         color = None if mark.color == INK else paint(mark.color)
-        ends = dict(x=on(plot.x, mark.x1), y=on(plot.y, mark.y1), ax=on(plot.x, mark.x0), ay=on(plot.y, mark.y0))
-        return _some(**ends, arrowcolor=color)
-    return _some(
-        x=on(plot.x, mark.x),
-        y=on(plot.y, mark.y),
+        return dict(x=mark.x1, y=mark.y1, ax=mark.x0, ay=mark.y0, arrowcolor=color)
+    known = mark.size or mark.color
+    return dict(
+        x=mark.x,
+        y=mark.y,
         text=_text(mark.text),
         showarrow=False,
-        font=_some(size=mark.size, color=mark.color and paint(mark.color)) or None,
+        font=dict(size=mark.size, color=mark.color and paint(mark.color)) if known else None,
         xanchor="left" if mark.at == "left" else None,
         yanchor="bottom" if mark.at == "above" else None,
         yshift=mark.lift or None,
@@ -192,5 +182,5 @@ def _shape(mark: Box | Stroke) -> dict[str, Any]:
     ends = dict(x0=mark.x0, x1=mark.x1, y0=mark.y0, y1=mark.y1)
     dash = None if mark.dash == "solid" else mark.dash
     if isinstance(mark, Box):
-        return dict(type="rect", **ends, fillcolor=paint(mark.fill), line=_some(color=INK, width=1, dash=dash))
-    return dict(type="line", **ends, line=_some(color=paint(mark.color), width=mark.width, dash=dash))
+        return dict(type="rect", **ends, fillcolor=paint(mark.fill), line=dict(color=INK, width=1, dash=dash))
+    return dict(type="line", **ends, line=dict(color=paint(mark.color), width=mark.width, dash=dash))

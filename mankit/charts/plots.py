@@ -30,16 +30,10 @@ def block_accuracy(
     return chart.but(xticks=ticks(deepest), xrange=(0.7, deepest + 0.3))
 
 
-def curves(
-    series: Mapping[str, tuple],
-    xlabel: str = "epoch",
-    ylabel: str = "accuracy (%)",
-    title: str = "",
-    log_y: bool = False,
-) -> Chart:
+def curves(series: Mapping[str, tuple], xlabel: str = "epoch", ylabel: str = "accuracy (%)", title: str = "") -> Chart:
     """Curves name: (xs, ys), such as accuracy against the epoch; ys may be a list of seeds. A NaN is a gap.
 
-    Raises ValueError for an empty dict, xs and ys of different lengths, and with log_y values not above 0.
+    Raises ValueError for an empty dict, and for xs and ys of different lengths.
     """
     for name, pair in _named(series).items():
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -49,7 +43,7 @@ def curves(
     for name, (xs, (mean, _, _)) in points.items():
         if xs.shape != mean.shape:
             raise ValueError(f"{name!r} has {xs.size} xs but {mean.size} ys: give one y for each x")
-    return _lines(points, (xlabel, xlabel, ylabel), title, log_y)
+    return _lines(points, (xlabel, xlabel, ylabel), title)
 
 
 def bars(values: Mapping[str, float | Sequence[float]], ylabel: str, title: str = "") -> Chart:
@@ -83,17 +77,20 @@ def cka_heatmaps(
     Raises ValueError for an empty dict, a matrix that isn't 2-D, and values outside -1..1 (unbiased CKA may
     be below 0).
     """
-    tables = {name: _matrix(name, m) for name, m in _named(matrices).items()}
+    wanted = "a matrix: equally long rows of numbers"
+    tables = {name: _table(name or "matrix", m, (2,), wanted) for name, m in _named(matrices).items()}
     count, gap, several, plots = len(tables), 0.05, len(tables) > 1, []
     wide = (Chart.width - 70 - 95) * (1 - gap * (count - 1)) / count  # a plot, in pixels
     high = min(wide * (1.15 if several else 0.75), 420)
     for name, z in tables.items():
+        if (far := z[np.abs(z) > 1 + 1e-6]).size:
+            raise ValueError(f"{name or 'matrix'!r} has a value of {far[0]:g}: CKA is a similarity from 0 to 1")
         cell = min(wide / z.shape[1], high / z.shape[0] * 1.8)
         scale = "CKA" * (len(plots) == count - 1)
         heat = Heat(z, name, _cells(z, cell), min(13, max(9, round(cell * 0.4))), scale, (ylabel, xlabel))
-        axes = (Axis(xlabel, grid=False, ticks=ticks(z.shape[1])), Axis("", grid=False, ticks=ticks(z.shape[0])))
-        plots.append(Plot([heat], *axes, title=name))
-    plots[0] = Plot(plots[0].marks, plots[0].x, Axis(ylabel, grid=False, ticks=plots[0].y.ticks), plots[0].title)
+        x = Axis(xlabel, grid=False, ticks=ticks(z.shape[1]))
+        y = Axis("" if plots else ylabel, grid=False, ticks=ticks(z.shape[0]))
+        plots.append(Plot([heat], x, y, name))
     parts = [say.cells(name, z, xlabel, ylabel) for name, z in tables.items()]
     size = dict(height=round(high) + 110 + 25 * several, margin=(70, 95, 50 + 25 * several, 60))
     return Chart(plots, " ".join([f"{title}.", *parts]), title, columns=count, gaps=(gap, 0), **size)
@@ -133,14 +130,6 @@ def _stats(series: Mapping) -> dict[str, Stats]:
     return {name: (t.mean(0), t.min(0), t.max(0)) for name, t in tables.items()}
 
 
-def _matrix(name: str, values: Sequence) -> np.ndarray:
-    z = _table(name or "matrix", values, (2,), "a matrix: equally long rows of numbers")
-    far = z[np.abs(z) > 1 + 1e-6]
-    if far.size:
-        raise ValueError(f"{name or 'matrix'!r} has a value of {far[0]:g}: CKA is a similarity from 0 to 1")
-    return z
-
-
 def ticks(n: int) -> list[int]:
     """1 to n, at most 16 of them."""
     return list(range(1, n + 1, 1 + (n - 1) // 16))
@@ -150,7 +139,6 @@ def _lines(
     points: Mapping[str, tuple[np.ndarray, Stats]],
     labels: tuple[str, str, str],
     title: str,
-    log_y: bool = False,
     chance: float | None = None,
 ) -> Chart:
     """A line a series with markers and whiskers, and the summary. labels: of a place (in words), of x and of y."""
@@ -158,7 +146,8 @@ def _lines(
     marks, parts, ending = [], [], say.unit(ylabel)
     for (name, (xs, stats)), look in zip(points.items(), looks(points), strict=True):
         mean, low, high = stats
-        marks.append(Line(xs, mean, name, look, low=low, high=high, hover=(where, ending)))
+        spread = dict(low=low, high=high) if (high > low).any() else {}
+        marks.append(Line(xs, mean, name, look, hover=(where, ending), **spread))
         parts.append(f"{name}: {say.ends(xs, stats, where, ending)}.")
     x = np.concatenate([xs for xs, _ in points.values()])
     y = np.concatenate([edge for _, stats in points.values() for edge in stats[1:]])
@@ -168,18 +157,8 @@ def _lines(
         marks.append(Line([0, float(x.max()) + 1], [chance] * 2, f"chance: {value}", Look("grey", "dot"), width=1.5))
     whole = np.unique(x[x == np.round(x)])
     few = len(whole) <= 12 and np.isin(x, whole).all()
-    axes = Axis(xlabel, _range(x), whole if few else None), _log(ylabel, y) if log_y else Axis(ylabel, _range(y))
-    return Chart([Plot(marks, *axes)], f"{title or ylabel}. {' '.join(parts)}", title)
-
-
-def _log(title: str, values: np.ndarray) -> Axis:
-    """A log axis with powers of ten for its ticks, and their multiples where there are few."""
-    low, high = _range(np.log10(values[values > 0]))
-    steps = range(1, 10) if high - low < 1 else (1, 2, 5) if high - low < 2.5 else (1,)
-    powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    places = [float(f"{step}e{power}") for power in powers for step in steps]
-    shown = [place for place in places if low <= np.log10(place) <= high]
-    return Axis(title, (10.0**low, 10.0**high), shown, [f"{place:g}" for place in shown], log=True)
+    plot = Plot(marks, Axis(xlabel, _range(x), whole if few else None), Axis(ylabel, _range(y)))
+    return Chart([plot], f"{title or ylabel}. {' '.join(parts)}", title)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.style import context
-from matplotlib.ticker import AutoLocator, NullLocator
+from matplotlib.ticker import AutoLocator
 from PIL import Image
 
 from mankit.charts.looks import DASHES, FILLED, INK, SCALE, paint
@@ -24,11 +25,17 @@ PT = 0.72  # points per pixel: the matplotlib figure has 100 pixels an inch
 PATTERNS = ("-", (0, (1, 1.6)), (0, (4, 2)), (0, (8, 2)), (0, (5, 2, 1, 2)), (0, (8, 2, 1, 2)))
 LINES = {"": "none", **dict(zip(DASHES, PATTERNS, strict=True))}
 SYMBOLS = {"": "none", **dict(zip(FILLED, "osD*PX^v", strict=True))}  # each also with -open
+TICKS = 0.93 * PT  # size of tick labels, in a chart's font
+STYLE = {"text.parse_math": False, "axes.axisbelow": True, "axes.edgecolor": "#888888"}
+STYLE |= {"grid.color": "#dddddd", "legend.frameon": False, "legend.handlelength": 3.2, "legend.borderaxespad": 0}
+STYLE |= dict.fromkeys(("xtick.color", "ytick.color"), "#888888")
+STYLE |= dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), INK)
 
 
 def png(chart: Chart, scale: float = 1.0) -> bytes:
     """Draw a chart as a PNG of `scale` pixels per pixel of its width and height."""
-    with context(["default", {"text.parse_math": False, "axes.unicode_minus": True}]):
+    sizes = {"font.size": chart.font * PT, "xtick.labelsize": chart.font * TICKS, "ytick.labelsize": chart.font * TICKS}
+    with context(["default", STYLE, sizes]):
         size = [n / 100 + 1e-9 for n in (chart.width, chart.height)]  # 4.27 * 100 is 426.99..., and may be cut to 426
         page = Figure(size, dpi=100 * scale, facecolor="white")
         canvas = FigureCanvasAgg(page)
@@ -37,7 +44,7 @@ def png(chart: Chart, scale: float = 1.0) -> bytes:
         for plot, (x0, y0, x1, y1) in chart.placed():
             corner = (left + x0 * wide) / chart.width, (bottom + y0 * high) / chart.height
             ax = page.add_axes((*corner, (x1 - x0) * wide / chart.width, (y1 - y0) * high / chart.height))
-            _plot(ax, plot, chart.font * PT)
+            _plot(ax, plot)
         _around(page, chart)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -50,50 +57,41 @@ def png(chart: Chart, scale: float = 1.0) -> bytes:
 
 def _around(page: Figure, chart: Chart) -> None:
     """The legend and the title."""
-    (left, right, top, _), font = chart.margins(), chart.font * PT
+    left, right, top, _ = chart.margins()
     if handles := [Line2D([], [], **_style(line), label=line.name) for line in chart.lines()]:
         corner = (1 - (right - 0.02 * (chart.width - left - right)) / chart.width, 1 - top / chart.height)
-        look = dict(frameon=False, fontsize=font, handlelength=3.2, title=chart.legend or None, title_fontsize=font)
-        page.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, borderaxespad=0, **look)
+        page.legend(handles=handles, title=chart.legend or None, loc="upper left", bbox_to_anchor=corner)
     place = left / chart.width, 1 - top / 2 / chart.height
     page.text(*place, "\n".join(textwrap.wrap(chart.title, 80)), size=17 * PT, color=INK, va="center")
 
 
-def _plot(ax: Axes, plot: Plot, font: float) -> None:
-    ax.set_axisbelow(True)
+def _plot(ax: Axes, plot: Plot) -> None:
     for mark in plot.marks:
-        _draw(ax, mark, font)
-    _axis(ax, "x", plot.x, font)
-    _axis(ax, "y", plot.y, font)
+        _draw(ax, mark)
+    _axis(ax, "x", plot.x)
+    _axis(ax, "y", plot.y)
     if plot.title:
-        ax.annotate(plot.title, (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", size=font + PT)
-    for side in ax.spines.values():
-        side.set_color("#888888")
+        size = rcParams["font.size"] + PT
+        ax.annotate(plot.title, (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", size=size)
 
 
-def _axis(ax: Axes, which: str, axis: Axis, font: float) -> None:
+def _axis(ax: Axes, which: str, axis: Axis) -> None:
     drawn, limits = (ax.xaxis, ax.set_xlim) if which == "x" else (ax.yaxis, ax.set_ylim)
     if not axis.shown:
         drawn.set_visible(False)
         ax.spines[["bottom", "top"] if which == "x" else ["left", "right"]].set_visible(False)
-    if axis.log:
-        (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-        drawn.set_major_formatter(lambda value, place: f"{value:g}")
-        drawn.set_minor_locator(NullLocator())
-    elif isinstance(drawn.get_major_locator(), AutoLocator):
+    if isinstance(drawn.get_major_locator(), AutoLocator):
         drawn.get_major_locator().set_params(nbins=7)
         drawn.set_major_formatter(lambda value, place: f"{value:,.10g}")
     if axis.range is not None:
         limits(*axis.range)
     if axis.ticks is not None:
         drawn.set_ticks(axis.ticks, labels=axis.labels or [f"{value:g}" for value in axis.ticks])
-    drawn.set_label_text(axis.title, fontsize=font)
-    drawn.set_tick_params(labelsize=font * 0.93, color="#888888", labelcolor=INK)
-    if axis.grid and axis.shown:
-        drawn.grid(True, color="#dddddd", linewidth=0.8)
+    drawn.set_label_text(axis.title)
+    drawn.grid(axis.grid and axis.shown)
 
 
-def _draw(ax: Axes, mark: Mark, font: float) -> None:
+def _draw(ax: Axes, mark: Mark) -> None:
     """Draw a mark where the axes say; shapes and texts leave the range of the axes as it is."""
     match mark:
         case Line():
@@ -105,7 +103,7 @@ def _draw(ax: Axes, mark: Mark, font: float) -> None:
             ax.set_xticks(range(len(hatch)), mark.names)
             ax.set_xlim(-0.5, len(hatch) - 0.5)
         case Heat():
-            _heat(ax, mark, font)
+            _heat(ax, mark)
         case Picture():
             ax.imshow(mark.pixels, interpolation="nearest")
         case Box():
@@ -116,13 +114,11 @@ def _draw(ax: Axes, mark: Mark, font: float) -> None:
             _stroke(ax, mark)
         case Text():
             # an offset in points: matplotlib's text has no shift of its own
-            anchor = dict(ha="left" if mark.at == "left" else "center", va="bottom" if mark.at == "above" else "center")
-            size = font if mark.size is None else mark.size * PT
-            style = dict(
-                size=size, color=paint(mark.color or INK), rotation=mark.angle, annotation_clip=False, zorder=6
-            )
-            place = (mark.x, mark.y), (0, mark.lift * PT), "data", "offset points"
-            ax.annotate(mark.text, *place, **anchor, **style)
+            text = ax.annotate(mark.text, (mark.x, mark.y), (0, mark.lift * PT), textcoords="offset points", zorder=6)
+            text.set(color=paint(mark.color or INK), rotation=mark.angle, annotation_clip=False)
+            text.set(ha="left" if mark.at == "left" else "center", va="bottom" if mark.at == "above" else "center")
+            if mark.size is not None:
+                text.set_size(mark.size * PT)
 
 
 def _style(line: Line) -> dict[str, Any]:
@@ -143,13 +139,13 @@ def _line(ax: Axes, line: Line) -> None:
     xs, ys = (np.asarray(values, dtype=float) for values in (line.xs, line.ys))
     every = max(1, round(len(ys) / 16)) if line.look.dash else 1
     ax.plot(xs, ys, **_style(line), markevery=every)
-    if line.low is not None and (np.asarray(line.high) > np.asarray(line.low)).any():
+    if line.low is not None:
         spread = np.maximum(0, [ys - line.low, line.high - ys])  # a mean of equal numbers may be off by a bit
         width = dict(elinewidth=1.5 * PT, capthick=1.5 * PT, capsize=4 * PT, zorder=3)
         ax.errorbar(xs, ys, yerr=spread, fmt="none", ecolor=paint(line.look.color), **width)
 
 
-def _heat(ax: Axes, heat: Heat, font: float) -> None:
+def _heat(ax: Axes, heat: Heat) -> None:
     z, cmap = np.asarray(heat.z, dtype=float), LinearSegmentedColormap.from_list("scale", SCALE)
     edges = [np.arange(size + 1) + 0.5 for size in z.shape]
     mesh = ax.pcolormesh(edges[1], edges[0], z, cmap=cmap, vmin=0, vmax=1)
@@ -159,11 +155,9 @@ def _heat(ax: Axes, heat: Heat, font: float) -> None:
         ax.text(column + 1, row + 1, heat.texts[row][column], **style)
     if heat.scale:
         box, inch = ax.get_position(), 1 / ax.figure.get_size_inches()[0]
-        scale = ax.figure.colorbar(
-            mesh, cax=ax.figure.add_axes((box.x1 + 0.14 * inch, box.y0, 0.14 * inch, box.height))
-        )
-        scale.set_label(heat.scale, size=font)
-        scale.ax.tick_params(labelsize=font * 0.93)
+        place = ax.figure.add_axes((box.x1 + 0.14 * inch, box.y0, 0.14 * inch, box.height))
+        scale = ax.figure.colorbar(mesh, cax=place, label=heat.scale)
+        scale.ax.tick_params(color="black", labelcolor="black")
         scale.outline.set_visible(False)
 
 

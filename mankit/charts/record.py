@@ -150,15 +150,12 @@ class Axis:
     range: tuple[float, float] | None = None
     ticks: Numbers | None = None
     labels: Sequence[str] | None = None
-    log: bool = False
     grid: bool = True
     shown: bool = True
 
     def __post_init__(self) -> None:
         if self.labels is not None and (self.ticks is None or len(self.labels) != len(self.ticks)):
             raise ValueError(f"{len(self.labels)} labels of an axis: give ticks, one for each")
-        if self.log and self.range is not None and min(self.range) <= 0:
-            raise ValueError(f"range={self.range}: a log axis needs values above 0; use log=False")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +172,6 @@ class Plot:
             check(mark)
         if len(self.of(Bars)) > 1:
             raise ValueError("a plot has one set of bars: give all of them at once, or another plot")
-        least = np.nanmin([1.0, *(y for line in self.of(Line) for y in (line.ys if line.low is None else line.low))])
-        if self.y.log and least <= 0:
-            raise ValueError(f"a value of {least:g}: a log axis needs values above 0; use log=False")
 
     def of(self, *kinds: type) -> list[Any]:
         """The marks of these kinds, in order."""
@@ -239,6 +233,6 @@ class Chart:
             return self.margin
         y, names = self.plots[0].y, [line.name for line in self.lines()]
         top = max(map(abs, y.range)) if y.range else 0
-        left = 95 if y.log else 24 + 7 * max(map(len, y.labels)) if y.labels else max(70, 38 + 9 * len(f"{top:,.0f}"))
+        left = 24 + 7 * max(map(len, y.labels)) if y.labels else max(70, 38 + 9 * len(f"{top:,.0f}"))
         under = max((name.count("\n") for bars in self.plots[0].of(Bars) for name in bars.names), default=0)
         return left, 85 + 9 * max(map(len, names)) if names else 30, 56, max(60, 34 + 17 * under)

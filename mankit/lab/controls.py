@@ -33,7 +33,6 @@ DECAYS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 SMALL = {"train_size": 4000, "size": 16}  # of photographs, so that a run takes a minute on a laptop
 PHOTOGRAPHS = ("cifar10", "svhn", "stl10")
 MAIN = ("rule", "K", "data", "network", "epochs", "lr", "seed")
-LABEL = "92px"  # room for a control's name
 
 
 @functools.lru_cache
@@ -47,17 +46,18 @@ class Controls:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        rules = {name: entry_of(name).label for name in RULES} | {recipe.rule: entry_of(recipe.rule).label}
-        self.rule = choice(
-            "Rule", {label: rule for rule, label in rules.items()}, recipe.rule, "How blocks are trained"
-        )
+        rules = {rule: entry_of(rule).label for rule in [*RULES, recipe.rule]}
+        names = [(label, rule) for rule, label in rules.items()]
+        self.rule = labelled(w.Dropdown, "Rule", "How blocks are trained", options=names, value=recipe.rule)
         words, top = "How many gradient-isolated blocks (1: plain BP)", max(recipe.K, units(recipe.network))
         when_let_go = dict(continuous_update=False)  # a picture is drawn for each
         self.K = labelled(w.IntSlider, "Blocks K", words, value=recipe.K, min=1, max=top, **when_let_go)
-        names = dict.fromkeys([name for name in DATASETS if name != "folder"] + [recipe.data])
-        self.data = choice("Data", names, recipe.data, "glyphs and digits need no download; photographs are made small")
+        data = dict.fromkeys([*(name for name in DATASETS if name != "folder"), recipe.data])
+        words = "glyphs and digits need no download; photographs are made small"
+        self.data = labelled(w.Dropdown, "Data", words, options=list(data), value=recipe.data)
         networks = dict.fromkeys([*NETWORKS, recipe.network])
-        self.network = choice("Network", networks, recipe.network, "lab: 9 layers, lab16: 16; ResNets want a GPU")
+        words = "lab: 9 layers, lab16: 16; ResNets want a GPU"
+        self.network = labelled(w.Dropdown, "Network", words, options=list(networks), value=recipe.network)
         self.epochs = labelled(w.BoundedIntText, "Epochs", "Passes over the data", value=recipe.epochs, min=1, max=400)
         words, exponents = "The highest; it warms up and falls again", dict(base=10, min=-3, max=0.5, step=0.05)
         self.lr = labelled(w.FloatLogSlider, "Learning rate", words, value=recipe.lr, readout_format=".3f", **exponents)
@@ -77,8 +77,7 @@ class Controls:
 
     def allowed(self) -> dict[str, inspect.Parameter]:
         """The options that the chosen rule takes, over the chosen base."""
-        own, base = options_of(self.rule.value), self.options.get("base")
-        return options_of(self.rule.value, base.value) if "base" in own and base else own
+        return options_of(self.rule.value, self.options["base"].value)
 
     @property
     def recipe(self) -> Recipe:
@@ -130,17 +129,16 @@ def _option(name: str, kind: object, value: object, words: str, bases: list[str]
     title = name.replace("_", " ")
     between = next((mark for mark in get_args(kind)[1:] if isinstance(mark, Between)), None)
     if name == "base":
-        return choice(title, {entry_of(base).label: base for base in bases}, value, words)
+        return labelled(w.Dropdown, title, words, options=[(entry_of(base).label, base) for base in bases], value=value)
     if get_origin(kind) is Literal:
-        return choice(title, dict.fromkeys(get_args(kind)), value, words)
+        return labelled(w.Dropdown, title, words, options=get_args(kind), value=value)
     if kind is bool:
         return labelled(w.Checkbox, title, words, value=value)
     if between == (0, 1):
         names = {0.0: "0 (copy)", 1.0: "1 (frozen)"}
         options = [(names.get(d, f"{d:g}"), d) for d in sorted({*DECAYS, float(value)})]
-        return labelled(
-            w.SelectionSlider, title, words + " May be moved while it trains.", options=options, value=value
-        )
+        words += " May be moved while it trains."
+        return labelled(w.SelectionSlider, title, words, options=options, value=value)
     if kind is float or float in get_args(kind):
         if not isinstance(value, int | float):
             raise ValueError(f"{name}={value}: the panel has one weight for all blocks; give a number")
@@ -165,12 +163,6 @@ def cut_image(count: int, K: int, label: str, one_block: bool, look_ahead: bool)
     return f'<img src="data:image/png;base64,{pixels}" alt="{html.escape(chart.words)}" style="max-width:520px">'
 
 
-def parameters(recipe: Recipe) -> dict[str, object]:
-    """A recipe as parameters of a notebook: the main fields and the rule's own options."""
-    settings = recipe.settings()
-    return {name: settings[name] for name in MAIN} | recipe.options
-
-
 def command(recipe: Recipe) -> str:
     """The `mankit train` command that makes the same run, number for number; a line that says why there is none."""
     try:
@@ -188,12 +180,11 @@ def command(recipe: Recipe) -> str:
 
 
 def as_papermill(recipe: Recipe) -> str:
-    """The parameters as options of `mankit run NOTEBOOK` (and of papermill)."""
-    values = {
-        name: value if isinstance(value, str) else json.dumps(value, default=str)
-        for name, value in parameters(recipe).items()
-    }
-    return " ".join(f"-p {name} {shlex.quote(text)}" for name, text in values.items())
+    """The main fields and the rule's own options, as `mankit run NOTEBOOK` (and papermill) takes parameters."""
+    words = []
+    for name, value in ({name: recipe.settings()[name] for name in MAIN} | recipe.options).items():
+        words += ["-p", name, value if isinstance(value, str) else json.dumps(value, default=str)]
+    return shlex.join(words)
 
 
 def folded(error: str) -> str:
@@ -207,11 +198,5 @@ def folded(error: str) -> str:
 
 def labelled(kind: type[w.Widget], name: str, words: str, **values: object) -> w.Widget:
     """A labelled control, with a layout of its own, since some are hidden at times."""
-    look = {"layout": w.Layout(width="auto"), "style": {"description_width": LABEL}}
+    look = {"layout": w.Layout(width="auto"), "style": {"description_width": "92px"}}
     return kind(**values, description=name, tooltip=words, **look)
-
-
-def choice(name: str, options: dict[str, object], value: object, words: str) -> w.Dropdown:
-    """A list of names, each for itself or for what the dict says."""
-    pairs = [(label, label if chosen is None else chosen) for label, chosen in options.items()]
-    return labelled(w.Dropdown, name, words, options=pairs, value=value)

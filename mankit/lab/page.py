@@ -50,19 +50,14 @@ class Plots(anywidget.AnyWidget):
     def __init__(self, picture: dict[str, Any], on_closed: Callable[[], None] = lambda: None) -> None:
         self.sent = self.drawn = 0
         self._on_closed, self._views = on_closed, {}
-        self._record = Record(picture=picture | {"number": 0})
-        self._record.on_msg(self._hear)
-        super().__init__(record=self._record.model_id, library=Library.shared().model_id)
-
-    @property
-    def picture(self) -> dict[str, Any]:
-        """The newest picture."""
-        return self._record.picture
+        self.shown = Record(picture=picture | {"number": 0})
+        self.shown.on_msg(self._hear)
+        super().__init__(record=self.shown.model_id, library=Library.shared().model_id)
 
     def show(self, picture: dict[str, Any]) -> None:
         """Show a picture in place of the last one."""
         self.sent += 1
-        self._record.picture = picture | {"number": self.sent}
+        self.shown.picture = picture | {"number": self.sent}
 
     def _hear(self, record: Record, message: dict[str, Any], buffers: object) -> None:
         """A page says what it has drawn, or how many views it has."""

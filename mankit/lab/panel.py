@@ -23,7 +23,7 @@ from ..studies.recipe import LAB_SETTINGS, lab_recipe
 from ..teach.endless import long_step
 from ..training import Forward
 from . import figure
-from .controls import Controls, as_papermill, choice, command, folded, labelled, parameters
+from .controls import Controls, as_papermill, command, folded, labelled
 from .page import CopyButton, Plots, is_live
 from .session import Session
 from .still import Still
@@ -82,7 +82,6 @@ class Panel:
         self.controls.on_change(self._settings_moved)
         self.controls.options["decay"].observe(self._decay_moved, "value")
         self._settings_moved()
-        self._tell()
 
     def _make_widgets(self) -> None:
         self.start = _button("Start", "Train with these settings; again: pause, and go on", self._start)
@@ -91,7 +90,8 @@ class Panel:
         self.reset = _button("Reset", "End this run and empty the plots", self._reset)
         self.keep = _button("Keep this run to compare", "Draw it beside the next run", self._keep)
         words = "A linear read-out of each block's features, or the block's own auxiliary network (BP has none)"
-        self.probe = choice("Accuracy by", {"linear probe": True, "own head": False}, True, words)
+        measures = [(name, measure) for measure, name in figure.MEASURES.items()]
+        self.probe = labelled(w.Dropdown, "Accuracy by", words, options=measures, value="probe")
         self.probe.observe(lambda change: self._draw(), "value")
         self.progress = labelled(w.IntProgress, "Step", "Of this run", value=0, max=1)
         self.status, self.error, self.summary = (w.HTML() for _ in range(3))
@@ -116,16 +116,6 @@ class Panel:
     def recipe(self) -> Recipe:
         """The settings as they stand, for the next Start."""
         return self.controls.recipe
-
-    @property
-    def command(self) -> str:
-        """The `mankit train` command of the same run."""
-        return command(self.recipe)
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """The settings as parameters of a notebook."""
-        return parameters(self.recipe)
 
     def close(self) -> None:
         """Stop the run and take the panel off the page."""
@@ -181,7 +171,7 @@ class Panel:
         """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
         drawn, due, told = -1, 0.0, 0.0
         while session is self.session:
-            ended, version = not session.alive and session.state != "ready", session.version
+            ended, version = not session.thread.is_alive() and session.state != "ready", session.version
             heard = self.figure.drawn == self.figure.sent or time.monotonic() - self._sent > PATIENCE
             if version != drawn and (ended or heard and time.monotonic() >= due):
                 self._draw()

@@ -15,25 +15,25 @@ from .watch import History, Live, Own, Watched, watch
 
 
 class Session:
-    """One watched run in a thread of its own, which can be started, paused, stepped and stopped from any other.
+    """One watched run. Only one trains at a time: starting one stops the others, so a cell that is run again leaves
+    none behind.
 
-    Only one session trains at a time: starting one stops the others, so a cell that is run again leaves none behind.
     state: 'ready', 'running', 'paused', 'stopped', 'done' or 'failed'. history: the newest copy, None before the first;
     heard: when it came.
     """
 
     _all: weakref.WeakSet[Session] = weakref.WeakSet()
 
-    def __init__(self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None) -> None:
+    def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None) -> None:
         self.recipe, self.live = recipe, Live()
         self.state, self.error, self.version = "ready", "", 0
         self.history: History | None = None
         self.watched: Watched | None = None
-        self._how, self.heard = dict(with_bp=with_bp, device=device, own=own), time.monotonic()
+        self._how, self.heard = dict(device=device, own=own), time.monotonic()
         self._changed = threading.Condition()
         self._single = 0  # single steps that were asked for
         self._stop_asked = False
-        self._thread = threading.Thread(target=self._work, daemon=True, name="mankit training")
+        self.thread = threading.Thread(target=self._work, daemon=True, name="mankit training")
         Session._all.add(self)
 
     @classmethod
@@ -42,11 +42,6 @@ class Session:
         for session in list(cls._all):
             if session is not but:
                 session.stop()
-
-    @property
-    def alive(self) -> bool:
-        """Is there a thread at work, or waiting to go on?"""
-        return self._thread.is_alive()
 
     def start(self) -> None:
         """Start, or go on after a pause."""
@@ -68,13 +63,13 @@ class Session:
         with self._changed:
             if self.state in ("running", "paused") and not self._stop_asked:
                 self._stop_asked = True
-                break_off(self._thread, lambda: self.state in ("running", "paused"))
+                break_off(self.thread, lambda: self.state in ("running", "paused"))
             self._changed.notify_all()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the thread to end."""
-        if self._thread.ident:
-            self._thread.join(timeout)
+        if self.thread.ident:
+            self.thread.join(timeout)
 
     def _go(self, state: str, single: int) -> None:
         Session.stop_all(but=self)
@@ -85,7 +80,7 @@ class Session:
             self.state, self._single = state, single
             self._changed.notify_all()
         if first:
-            self._thread.start()
+            self.thread.start()
 
     def _work(self) -> None:
         torch.set_num_threads(1)  # of this thread: faster for small networks, and the numbers of `mankit train`

@@ -41,7 +41,7 @@ class History:
     K: int
     total: int  # steps
     every: int  # steps between two points
-    memory: dict[str, list[float]]  # MiB of one batch: 'blocks' (K, or 1 for BP), 'BP', 'BP, checkpointed'
+    memory: list[float]  # MiB of one batch: of each block (one for BP); then of BP, and of BP checkpointed
     step: int = 0
     decay: float | None = None  # the EMA's now; None without one
     beside: str = ""  # a reader's own code beside the library's: equal so far, or where they part
@@ -60,12 +60,12 @@ class History:
         return [list(column) for column in zip(*rows, strict=True)]
 
 
+@dataclass
 class Live:
     """What may change in mid-run. Any thread may write it; `watch` reads it before each step."""
 
-    def __init__(self) -> None:
-        self.decay: float | None = None  # None: as the recipe says
-        self.measure_now = False
+    decay: float | None = None  # None: as the recipe says
+    measure_now: bool = False
 
 
 @functools.lru_cache(maxsize=4)
@@ -76,28 +76,25 @@ def _load(name: str, seed: int, options: tuple[tuple[str, object], ...], device:
 class Watched:
     """A run, beside it a BP network of the same seed that takes the same steps, and what is measured of both.
 
-    with_bp: train that network too; the run's own numbers don't depend on it. own: the reader's code, to be compared
-    with the library's. points: about how many times it is measured.
+    own: the reader's code, to be compared with the library's. points: about how many times it is measured.
     """
 
-    def __init__(
-        self, recipe: Recipe, with_bp: bool = True, device: str = "auto", own: Own | None = None, points: int = 24
-    ) -> None:
+    def __init__(self, recipe: Recipe, device: str = "auto", own: Own | None = None, points: int = 24) -> None:
         data = _load(recipe.data, recipe.seed, tuple(sorted(recipe.data_options.items())), device)
         bp = Run(recipe.but(rule=ONE_BLOCK, options={}), data)  # for memory, and to compare with
         self.run = Run(recipe, data)
         self.both = own and Beside(own.trains(self.run), Run(recipe.changed(rule=own.beside or recipe.rule), data))
-        self.bp = bp if with_bp and not entry_of(recipe.rule).one_block else None
+        self.bp = None if entry_of(recipe.rule).one_block else bp
         self._fit, self._see = (_first(split, MEASURE) for split in (data.train, data.val))
         self._losses = LossSum()
-        blocks = [b / 2**20 for b in saved_bytes(self.run.net, *_first(data.train, recipe.batch))]
-        of_bp = [count / 2**20 for count in _bp_bytes(bp, recipe.batch)]
+        x, y = _first(data.train, recipe.batch)
+        saved = [*saved_bytes(self.run.net, x, y), *saved_bytes(bp.net, x, y), best_checkpoints(bp.net, x, y)[0]]
         self.history = History(
             recipe,
             K=self.run.measured_net.K,
             total=len(self.run),
             every=max(1, len(self.run) // points),
-            memory={"blocks": blocks, "BP": of_bp[:1], "BP, checkpointed": of_bp[1:]},
+            memory=[count / 2**20 for count in saved],
             decay=next((head.decay for head in self.run.net.heads if head.decay is not None), None),
         )
 
@@ -162,8 +159,3 @@ def watch(recipe: Recipe, live: Live | None = None, **how: object) -> Iterator[W
 def _first(split: Split, n: int) -> tuple[Tensor, Tensor]:
     """The first n images of a split (or all, if there are fewer), as training sees them."""
     return next(batches(split, min(n, len(split)), shuffle=False))
-
-
-def _bp_bytes(bp: Run, batch: int) -> tuple[int, int]:
-    x, y = _first(bp.data.train, batch)
-    return saved_bytes(bp.net, x, y)[0], best_checkpoints(bp.net, x, y)[0]

@@ -6,6 +6,7 @@ The counter knows convolutions and matrix products; BatchNorm, ReLU and the opti
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,7 @@ def flops(net: nn.Module, x: Tensor, y: Tensor) -> int:
 
     K=1 is back-propagation. Divide by B for an image. Runs on a copy: the network stays as it was.
     """
-    net = copy.deepcopy(net).train()
-    h = net.normalize(x)
-    with FlopCounterMode(display=False) as counter:
-        for block, head in zip(net.blocks, net.heads, strict=True):
-            h = block(h.detach())
-            _gradients(head.loss(h, x, y), block, head)
-    return counter.get_total_flops()
+    return _count(net, x, y, lambda block, h: block(h))
 
 
 def checkpointed_flops(net: nn.Module, x: Tensor, y: Tensor) -> int:
@@ -34,19 +29,24 @@ def checkpointed_flops(net: nn.Module, x: Tensor, y: Tensor) -> int:
 
     Classifier and loss are not run again. Raises ValueError unless the network has K=1 block.
     """
-    check_one_block(net)
-    net = copy.deepcopy(net).train()
-    block, head = net.blocks[0], net.heads[0]
-    h = net.normalize(x)
-    with FlopCounterMode(display=False) as counter:
+
+    def forward(block: nn.Module, h: Tensor) -> Tensor:
         for layer in block:
             h = checkpoint(layer, h, use_reentrant=False)
-        _gradients(head.loss(h, x, y), block, head)
+        return h
+
+    check_one_block(net)
+    return _count(net, x, y, forward)
+
+
+def _count(net: nn.Module, x: Tensor, y: Tensor, forward: Callable[[nn.Module, Tensor], Tensor]) -> int:
+    net = copy.deepcopy(net).train()
+    h = net.normalize(x)
+    with FlopCounterMode(display=False) as counter:
+        for block, head in zip(net.blocks, net.heads, strict=True):
+            h = forward(block, h.detach())
+            loss = head.loss(h, x, y)
+            trainable = [p for module in (block, head) for p in module.parameters() if p.requires_grad]
+            if trainable and loss.requires_grad:
+                torch.autograd.grad(loss, trainable, allow_unused=True)  # a decoder of weight 0, say, is unused
     return counter.get_total_flops()
-
-
-def _gradients(loss: Tensor, *modules: nn.Module) -> None:
-    """Run the backward pass; a parameter that the loss doesn't use (a decoder of weight 0, say) is fine."""
-    trainable = [p for module in modules for p in module.parameters() if p.requires_grad]
-    if trainable and loss.requires_grad:
-        torch.autograd.grad(loss, trainable, allow_unused=True)

@@ -1,15 +1,13 @@
 """Memory of training: the bytes that autograd keeps for the backward pass.
 
 Counted on any device from `saved_tensors_hooks`, so a CPU shows what a GPU would need for activations.
-Not counted: weights, gradients, optimizer state and an operation's own workspace (`cuda_peak` has these).
+Not counted: weights, gradients, optimizer state and an operation's own workspace.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +88,6 @@ def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor, every: int = 1) -> 
 
 def best_checkpoints(net: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
     """The least of `checkpointed_bytes` over segments of 1, 2, 3, ... layers, and the layers in a segment there."""
-    check_one_block(net)
     return min((checkpointed_bytes(net, x, y, every), every) for every in range(1, len(net.blocks[0]) + 1))
 
 
@@ -111,24 +108,3 @@ def check_one_block(net: nn.Module) -> None:
     """ValueError unless the network is one block: checkpointing is measured for back-propagation."""
     if len(net.blocks) != 1:
         raise ValueError(f"K={len(net.blocks)} blocks, but checkpointing is measured for K=1: cut with K=1")
-
-
-@dataclass
-class Peak:
-    """What `cuda_peak` found: bytes, None without a GPU (and until the `with` has ended)."""
-
-    bytes: int | None = None
-
-
-@contextmanager
-def cuda_peak() -> Iterator[Peak]:
-    """`with cuda_peak() as peak:` then `peak.bytes`: most bytes allocated at a time on the current GPU.
-
-    Everything allocated counts: weights, gradients, workspaces, and what was there before.
-    """
-    peak = Peak()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    yield peak
-    if torch.cuda.is_available():
-        peak.bytes = torch.cuda.max_memory_allocated()

@@ -13,17 +13,14 @@ from torch import Tensor, nn
 from .accuracy import Batches, each_batch
 
 
-def block_features(net: nn.Module, batches: Batches, grid: int = 1) -> tuple[list[Tensor], Tensor]:
-    """Pooled features of every block, K tensors (N, C * grid * grid), and the labels (N,), all on the CPU.
+def block_features(net: nn.Module, batches: Batches) -> tuple[list[Tensor], Tensor]:
+    """Globally averaged features of every block, K tensors (N, C), and the labels (N,), all on the CPU.
 
-    Features are averaged over grid x grid cells; grid=1 is global average pooling.
-    Raises ValueError for grid < 1 or if `batches` is empty.
+    Raises ValueError if `batches` is empty.
     """
-    if grid < 1:
-        raise ValueError(f"grid={grid}, but features are averaged over grid x grid cells: choose 1 or more")
 
     def pool(x: Tensor, y: Tensor) -> list[Tensor]:
-        return [y.cpu(), *(F.adaptive_avg_pool2d(h, grid).flatten(1).cpu() for h in net.features(x))]
+        return [y.cpu(), *(F.adaptive_avg_pool2d(h, 1).flatten(1).cpu() for h in net.features(x))]
 
     labels, *features = (torch.cat(parts) for parts in zip(*each_batch(net, batches, pool), strict=True))
     return features, labels
@@ -51,14 +48,12 @@ def linear_probe(
     return 100 * float(probe.score(test_features.double().cpu().numpy(), test_labels.cpu().numpy()))
 
 
-def probe_accuracy(
-    net: nn.Module, train_batches: Batches, test_batches: Batches, alpha: float = 1.0, grid: int = 1
-) -> list[float]:
+def probe_accuracy(net: nn.Module, train_batches: Batches, test_batches: Batches) -> list[float]:
     """Linear-probe test accuracy in percent of every block's features, first block first.
 
     Errors as in `block_features` and `linear_probe`.
     """
-    train_features, train_labels = block_features(net, train_batches, grid)
-    test_features, test_labels = block_features(net, test_batches, grid)
+    train_features, train_labels = block_features(net, train_batches)
+    test_features, test_labels = block_features(net, test_batches)
     pairs = zip(train_features, test_features, strict=True)
-    return [linear_probe(train, train_labels, test, test_labels, alpha) for train, test in pairs]
+    return [linear_probe(train, train_labels, test, test_labels) for train, test in pairs]

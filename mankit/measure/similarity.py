@@ -7,43 +7,33 @@ Deep Networks Learn the Same Things?"); the biased one is near 1 whenever featur
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor, nn
 
 from .accuracy import Batches, eval_mode
 
 
-class MinibatchCKA:
-    """CKA of all pairs of layers of two networks from minibatches: HSIC is averaged, then divided.
+def minibatch_cka(batches: Iterable[tuple[list[Tensor], list[Tensor]]]) -> Tensor:
+    """CKA (Ka, Kb) of all pairs of layers of two networks, in float64: HSIC is averaged over batches, then divided.
 
-    Every batch has the same weight (Nguyen et al. 2021): use batches of one size, the larger the less noise.
+    A batch holds the features (n, ...) of each network's layers, of the same n images. All batches have the same
+    weight (Nguyen et al. 2021): use batches of one size, the larger the less noise. nan where a layer's features are
+    constant. Raises ValueError for n < 4, unequal n, and without a batch.
     """
-
-    def __init__(self) -> None:
-        self._sums: list[Tensor] = []  # of HSIC_1: a with b (Ka, Kb), a with itself (Ka,), b with itself (Kb,)
-
-    def update(self, features_a: list[Tensor], features_b: list[Tensor]) -> None:
-        """Add one batch: per layer (n, ...), the same n images in all; raises ValueError for n < 4."""
+    sums: list[Tensor] = []  # of HSIC_1: a with b (Ka, Kb), a with itself (Ka,), b with itself (Kb,)
+    for features_a, features_b in batches:
         _check(features_a, features_b)
         a = torch.stack([_centred_gram(h) for h in features_a])  # (Ka, n * n)
         b = a if features_b is features_a else torch.stack([_centred_gram(h) for h in features_b])
         n = len(features_a[0])
         terms = [term / (n * (n - 3)) for term in (a @ b.T, (a * a).sum(1), (b * b).sum(1))]
-        self._sums = [old + new for old, new in zip(self._sums or (0, 0, 0), terms, strict=True)]
-
-    def compute(self) -> Tensor:
-        """CKA (Ka, Kb) in float64; nan where a layer's features are constant. ValueError without updates."""
-        if not self._sums:
-            raise ValueError("0 batches were added, at least 1 is needed: call update() first")
-        ab, aa, bb = self._sums
-        return ab / (aa[:, None] * bb[None, :]).sqrt()
-
-
-def cka_matrix(features_a: list[Tensor], features_b: list[Tensor]) -> Tensor:
-    """Linear CKA (len(features_a), len(features_b)) in float64, of layers (n, ...) on n >= 4 images."""
-    pairs = MinibatchCKA()
-    pairs.update(features_a, features_b)
-    return pairs.compute()
+        sums = [old + new for old, new in zip(sums or (0, 0, 0), terms, strict=True)]
+    if not sums:
+        raise ValueError("0 batches were given, at least 1 is needed: a used-up generator? make it anew")
+    ab, aa, bb = sums
+    return ab / (aa[:, None] * bb[None, :]).sqrt()
 
 
 def cka(a: Tensor, b: Tensor) -> Tensor:
@@ -52,7 +42,7 @@ def cka(a: Tensor, b: Tensor) -> Tensor:
     1 for features equal up to rotation and scale, about 0 (and it may be below) for unrelated ones, nan if
     either is constant. Raises ValueError for n < 4 or unequal n.
     """
-    return cka_matrix([a], [b])[0, 0]
+    return minibatch_cka([([a], [b])])[0, 0]
 
 
 def block_cka(net_a: nn.Module, net_b: nn.Module, batches: Batches) -> Tensor:
@@ -60,12 +50,14 @@ def block_cka(net_a: nn.Module, net_b: nn.Module, batches: Batches) -> Tensor:
 
     Raises ValueError if `batches` is empty or one has fewer than 4 images.
     """
-    pairs = MinibatchCKA()
-    with eval_mode(net_a), eval_mode(net_b), torch.no_grad():
+
+    def features() -> Iterator[tuple[list[Tensor], list[Tensor]]]:
         for x, _ in batches:
-            features = net_a.features(x)
-            pairs.update(features, features if net_b is net_a else net_b.features(x))
-    return pairs.compute().cpu()
+            of_a = net_a.features(x)
+            yield of_a, of_a if net_b is net_a else net_b.features(x)
+
+    with eval_mode(net_a), eval_mode(net_b), torch.no_grad():
+        return minibatch_cka(features()).cpu()
 
 
 def _centred_gram(h: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..blocks import LocalNet
 from ..errors import at_least, choose
-from ..measure import checkpointed_bytes, checkpointed_flops, cuda_peak, flops, saved_bytes
+from ..measure import checkpointed_bytes, checkpointed_flops, flops, saved_bytes
 from ..networks import build_network
 from ..rules import ONE_BLOCK, RULES, entry_of, local_net, options_of
 from ..scaling.checkpointing import checkpointed
@@ -124,10 +124,10 @@ def _seconds(run: Iterator[Step], steps: int, x: Tensor) -> float:
 
 def _peak_bytes(run: Iterator[Step], x: Tensor) -> int:
     before = torch.cuda.memory_allocated(x.device)
-    with cuda_peak() as peak:
-        next(run)
-        _wait(x)
-    return peak.bytes - before
+    torch.cuda.reset_peak_memory_stats(x.device)
+    next(run)
+    _wait(x)
+    return torch.cuda.max_memory_allocated(x.device) - before
 
 
 def _wait(x: Tensor) -> None:
