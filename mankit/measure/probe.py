@@ -55,5 +55,10 @@ def probe_accuracy(net: nn.Module, train_batches: Batches, test_batches: Batches
     """
     train_features, train_labels = block_features(net, train_batches)
     test_features, test_labels = block_features(net, test_batches)
+    for block, features in enumerate(train_features, start=1):
+        if not features.isfinite().all():
+            raise ValueError(
+                f"the features of block {block} hold nan or infinity: training diverged, choose a lower lr"
+            )
     pairs = zip(train_features, test_features, strict=True)
     return [linear_probe(train, train_labels, test, test_labels) for train, test in pairs]
