@@ -232,7 +232,9 @@ def test_ctrl_c_saves_after_the_step_and_says_how_to_go_on(data, tmp_path, whole
     check_same(tmp_path, whole)
 
 
-def test_second_ctrl_c_stops_at_once(data, tmp_path):
+def test_second_ctrl_c_stops_at_once(data, tmp_path, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt) as stop, open_run(tmp_path, TINY, data) as kept:
         for _ in kept:
             ours = signal.getsignal(signal.SIGINT)
