@@ -15,7 +15,7 @@ TWO := -n 2 --dist worksteal
 PART := $(addprefix tests/test_, $(addsuffix .py, \
 	oracles rules blocks networks training errors import project charts charts_pens images_batches images_draws \
 	images_files images_glyphs images_load measure_accuracy measure_gradients measure_memory measure_similarity \
-	studies_folder studies_recipe studies_record studies_run sweep commands_settings own_rule panel))
+	studies_folder studies_recipe studies_record studies_run commands_settings own_rule panel))
 
 .PHONY: lab test test-lowest test-lessons reproduce clean
 

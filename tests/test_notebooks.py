@@ -93,7 +93,7 @@ def test_reads_well_without_running(path):
         assert words.split(".")[0].split("+")[0][:40] in html.replace("&amp;", "&")  # and in words
 
 
-@pytest.mark.parametrize("parameters", [{"K": 1}, {"K": 4, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
+@pytest.mark.parametrize("parameters", [{"K": 1, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
 def test_the_tour_runs_with_other_parameters(tmp_path, parameters):
     tour = ROOT / "notebooks" / "00_tour.ipynb"
     execute(tour, tmp_path / "out.ipynb", {**QUICK, **parameters})

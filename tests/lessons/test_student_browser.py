@@ -18,6 +18,7 @@ QUICK = {
     "budgets": [1],
     "Ks": [1, 2],
     "decays": [0.0],
+    "data": "digits",  # few images
 }
 PLOTS = {"by_block", "ema", "cka", "own", "beside", "loss", "cka_bp", "memory"}
 CHECKS = """window.jupyterapp.shell.currentWidget.content.widgets
