@@ -10,7 +10,7 @@ from mankit.blocks import LocalNet, _even_ends, cut
 from mankit.heads import Head
 from mankit.measure import layer_bytes
 from mankit.networks import cifar_resnet, small_resnet
-from mankit.rules import local_net
+from mankit.rules import RULES, local_net
 
 
 def sizes(blocks):

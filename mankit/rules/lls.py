@@ -41,10 +41,8 @@ def lls(
     within("smooth", smooth, 0, 1)
     if not 0 < tau < float("inf"):
         raise ValueError(f"tau={tau}: choose a number above 0 (published: 1)")
-    head = WaveHead(basis(place.classes, place.shape[0] * side**2, square), side, tau, smooth)
-    if learned != "none":
-        head.weights = nn.Parameter(torch.ones(place.classes) if learned == "vector" else torch.eye(place.classes))
-    return head
+    weights = {"none": None, "vector": torch.ones(place.classes), "matrix": torch.eye(place.classes)}[learned]
+    return WaveHead(basis(place.classes, place.shape[0] * side**2, square), side, tau, smooth, weights)
 
 
 def basis(classes: int, length: int, square: bool = False) -> Tensor:
@@ -58,14 +56,16 @@ def basis(classes: int, length: int, square: bool = False) -> Tensor:
 
 
 class WaveHead(Head):
-    """`cross-entropy(a Q^T / tau, y)`: a are the pooled features as one vector of length 1, Q fixed waves."""
+    """`cross-entropy(a Q^T / tau, y)`: a are the pooled features as one vector of length 1, Q fixed waves.
 
-    weights: nn.Parameter | None = None  # of the logits: (classes,) or (classes, classes)
+    weights: of the logits, (classes,) or (classes, classes), the only ones that are trained; or None.
+    """
 
-    def __init__(self, waves: Tensor, side: int, tau: float, smooth: float) -> None:
+    def __init__(self, waves: Tensor, side: int, tau: float, smooth: float, weights: Tensor | None) -> None:
         nn.Module.__init__(self)  # no body
         # no parameter, no buffer: not trained, not saved, and exact whatever dtype the network has
         self.waves, self.side, self.tau, self.smooth = waves, side, tau, smooth
+        self.weights = None if weights is None else nn.Parameter(weights)
 
     def forward(self, h: Tensor) -> Tensor:  # (B, C, H, W) -> (B, classes)
         a = F.adaptive_avg_pool2d(h, self.side).flatten(1)  # (B, C, p, p) -> (B, D)
