@@ -35,6 +35,12 @@ def at_least(name: str, value: float | None, least: float, cure: str = "") -> No
         raise ValueError(f"{name}={value}: {cure or f'choose {whole}{least} or more'}")
 
 
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError for what is no number from low to high."""
+    if not isinstance(value, Real) or not low <= value <= high:
+        raise ValueError(f"{name}={value}: choose a number from {low} to {high}")
+
+
 def allowed(errors: Iterable[Mapping]) -> str:
     """'choose a valid integer', 'choose 1 or more', from pydantic's 'Input should be ...'; of a union all of them."""
     words = " or ".join(dict.fromkeys(each["msg"] for each in errors))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,9 @@ class Between(NamedTuple):
     high: float
 
 
+Share = Annotated[float, Between(0, 1)]  # an option's type
+
+
 def conv_head(channels: int, classes: int, spec: str = "1c2f", last_stage: bool = False) -> nn.Sequential:
     """A small head by its name: '0c1f' is pooling and one linear layer; '2c2f' two convolutions, two linear.
 
@@ -92,7 +96,9 @@ def conv_head(channels: int, classes: int, spec: str = "1c2f", last_stage: bool 
     """
     match = re.fullmatch(r"([0-2])c([1-3])f", spec)
     if not match:
-        raise ValueError(f"head='{spec}': choose 'mlp', or 'NcMf' with N 0..2 convolutions and M 1..3 linear")
+        raise ValueError(
+            f"head='{spec}': choose 'mlp', 'mlp512', 'linear', or 'NcMf', N 0..2 convolutions, M 1..3 linear"
+        )
     layers: list[nn.Module] = []
     for n in range(int(match[1])):
         grow = 2 if n == 0 and not last_stage else 1
@@ -109,18 +115,33 @@ def conv_head(channels: int, classes: int, spec: str = "1c2f", last_stage: bool 
     return nn.Sequential(*layers, nn.Linear(channels, classes))
 
 
-def mlp_sr_head(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+def mlp_sr_head(shape: Shape, classes: int) -> nn.Sequential:
     """DGL's MLP-SR-aux: pool to a quarter of the size, three 1x1 convolutions, pool to 2x2, three linear layers.
 
     shape: the features' (C, H, W). Source: Belilovsky et al., "Decoupled Greedy Learning of CNNs", ICML 2020.
     """
     channels, height, width = shape
     quarter = (-(-height // 4), -(-width // 4))  # rounded up
-    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(quarter)]
-    for _ in range(3):
-        layers += [nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-    layers += [nn.AdaptiveAvgPool2d(2), nn.Flatten()]
-    hidden = 4 * channels  # what 2x2 pooling leaves
-    for _ in range(2):
-        layers += [nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(hidden, classes))
+    return _conv_mlp(quarter, [channels] * 4, 2, [4 * channels] * 3, classes, bias=False)  # 4: 2x2 pixels
+
+
+def wide_mlp_head(shape: Shape, classes: int) -> nn.Sequential:
+    """MAN++'s head over DGL: pool to 8x8, three 1x1 convolutions to 128, pool, three linear layers to 512, one more.
+
+    0.64 million weights, wherever it stands: more than all of ResNet-32. Source: the code of MAN++.
+    """
+    channels, height, width = shape
+    return _conv_mlp((min(8, height), min(8, width)), [channels] + [128] * 3, 1, [128] + [512] * 3, classes)
+
+
+def _conv_mlp(
+    first: tuple, convs: list[int], second: int, linear: list[int], classes: int, bias: bool = True
+) -> nn.Sequential:
+    """Pool, 1x1 convolutions through some widths, pool again, linear layers through some widths, one to the classes."""
+    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(first)]
+    for before, width in pairwise(convs):
+        layers += [nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    layers += [nn.AdaptiveAvgPool2d(second), nn.Flatten()]
+    for before, width in pairwise(linear):
+        layers += [nn.Linear(before, width, bias=bias), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(linear[-1], classes))

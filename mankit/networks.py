@@ -83,6 +83,13 @@ def init_weights(module: nn.Module, generator: torch.Generator | None = None) ->
     return module
 
 
+def shortcut(before: int, width: int, stride: int) -> nn.Module | None:
+    """What stands beside a residual unit: a 1x1 convolution and BatchNorm where width or size change, else nothing."""
+    if stride == 1 and before == width:
+        return None
+    return nn.Sequential(SubsampledConv(before, width, stride), nn.BatchNorm2d(width))
+
+
 def _check_widths(widths: tuple[int, ...], units: tuple[int, ...], classes: int) -> None:
     if len(widths) != len(units) or not units:
         raise ValueError(f"widths={widths} and units={units} differ in length: give one of each per stage")
@@ -117,10 +124,7 @@ def _small_resnet(units: tuple[int, ...], widths: tuple[int, ...], classes: int)
     for stage, (count, width) in enumerate(zip(units, widths, strict=True)):
         for n in range(count):
             stride = 2 if stage > 0 and n == 0 else 1
-            shortcut = None
-            if stride != 1 or before != width:
-                shortcut = nn.Sequential(SubsampledConv(before, width, stride), nn.BatchNorm2d(width))
-            layers.append(BasicBlock(before, width, stride, shortcut))
+            layers.append(BasicBlock(before, width, stride, shortcut(before, width, stride)))
             before = width
     return layers, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
 

@@ -102,7 +102,13 @@ def test_every_field_and_every_option_is_there_with_its_help(mankit, wide):
     for name in names | {name for rule in RULES for name in options_of(rule)}:
         said = re.search(rf" --{name.replace('_', '-')} (.+?) --[a-z]{{2}}", re.sub(r" --no-\S+", "", text))
         assert said and len(said[1].split()) > 3, name  # its kind and a few words
-    for words in ("man: of the EMA, 0 (copy", "both|bias|ema|twin", "passes over", "[default: 0c1f]", "[default: man]"):
+    for words in (
+        "man, manpp: of the EMA, 0 (copy",
+        "both|bias|ema|twin|pulled",
+        "passes over",
+        "[default: 0c1f]",
+        "[default: man]",
+    ):
         assert words in text.replace("0 (a copy", "0 (copy")
 
 
@@ -127,7 +133,7 @@ def test_a_typed_option_is_a_setting_of_the_recipe(mankit, tmp_path, words, name
     assert read_run(tmp_path / "run").recipe.settings()[name] == value
 
 
-@pytest.mark.parametrize("rule", ["bp", "greedy", "dgl", "infopro", "man"])
+@pytest.mark.parametrize("rule", RULES)
 def test_what_is_not_typed_is_the_labs(mankit, tmp_path, rule):
     assert mankit(*SMALL, "--rule", rule, "-o", tmp_path / "run").code == 0
     options = read_run(tmp_path / "run").recipe.options

@@ -266,7 +266,9 @@ def test_controls_that_a_rule_lacks_are_hidden():
     c = Controls(LAB["MAN"])
     hidden = {name: widget.layout.display == "none" for name, widget in c.options.items()}
     shown = {name for name, is_hidden in hidden.items() if not is_hidden}
-    assert shown == {"head", "base", "branches", "decay", "start"} and {"lam_x", "lam_y", "contrast"} < set(hidden)
+    assert shown == {"head", "norm", "base", "branches", "decay", "start"} and {"lam_x", "lam_y", "contrast"} < set(
+        hidden
+    )
     c.options["base"].value = "infopro"
     assert c.options["lam_x"].layout.display == "" and "lam_x" in c.recipe.options
     c.rule.value = "dgl"

@@ -23,7 +23,7 @@ from ..charts.looks import COLORS
 from ..heads import Between, Rule
 from ..images import DATASETS
 from ..networks import build_network
-from ..rules import RULES, bases_of, entry_of, help_of, name_of, options_of
+from ..rules import RULES, bases, entry_of, help_of, name_of, options_of
 from ..studies import Recipe
 from ..studies.recipe import LAB_SETTINGS
 
@@ -120,21 +120,22 @@ def option_widgets(rules: dict[str | Rule, str], given: dict[str, object]) -> di
             if name not in widgets:
                 kind = type(value) if parameter.annotation is parameter.empty else parameter.annotation
                 words = help_of(rule).get(name) or f"an option of {rules[rule]}"
-                widgets[name] = _option(name, kind, value, words, bases_of(rule))
+                widgets[name] = _option(name, kind, value, words)
     return widgets
 
 
-def _option(name: str, kind: object, value: object, words: str, bases: list[str]) -> w.Widget:
+def _option(name: str, kind: object, value: object, words: str) -> w.Widget:
     """The widget that fits an option's type."""
     title = name.replace("_", " ")
     between = next((mark for mark in get_args(kind)[1:] if isinstance(mark, Between)), None)
     if name == "base":
-        return labelled(w.Dropdown, title, words, options=[(entry_of(base).label, base) for base in bases], value=value)
+        options = [(entry_of(base).label, base) for base in bases()]
+        return labelled(w.Dropdown, title, words, options=options, value=value)
     if get_origin(kind) is Literal:
         return labelled(w.Dropdown, title, words, options=get_args(kind), value=value)
     if kind is bool:
         return labelled(w.Checkbox, title, words, value=value)
-    if between == (0, 1):
+    if name == "decay":
         names = {0.0: "0 (copy)", 1.0: "1 (frozen)"}
         options = [(names.get(d, f"{d:g}"), d) for d in sorted({*DECAYS, float(value)})]
         words += " May be moved while it trains."
@@ -150,8 +151,9 @@ def _option(name: str, kind: object, value: object, words: str, bases: list[str]
 
 
 def _default(parameter: inspect.Parameter) -> object:
-    """An option's default, a rule by its name."""
-    return name_of(parameter.default) if callable(parameter.default) else parameter.default
+    """An option's default as its control shows it: a rule by its name, and None (the rule chooses) as not ticked."""
+    default = parameter.default
+    return name_of(default) if callable(default) else False if default is None else default
 
 
 @functools.lru_cache(maxsize=64)

@@ -19,9 +19,13 @@ from ..blocks import LocalNet, cut, shapes_behind
 from ..errors import choose
 from ..heads import Head, Place, Rule, Shape
 from ..networks import Layers, Normalize
+from .auglocal import auglocal
 from .dgl import dgl, greedy
 from .infopro import infopro
+from .lls import lls
 from .man import man
+from .manpp import manpp
+from .predsim import predsim
 
 
 class Entry(NamedTuple):
@@ -44,6 +48,10 @@ RULES: dict[str, Entry | Rule] = {
     "dgl": Entry(dgl, "DGL"),
     "infopro": Entry(infopro, "InfoPro"),
     "man": Entry(man, "MAN"),
+    "manpp": Entry(manpp, "MAN++"),
+    "predsim": Entry(predsim, "PredSim"),
+    "auglocal": Entry(auglocal, "AugLocal"),
+    "lls": Entry(lls, "LLS"),
 }
 
 
@@ -81,10 +89,10 @@ def help_of(rule: str | Rule) -> dict[str, str]:
     return {name: " ".join(words.split()) for name, words in lines}
 
 
-def bases_of(rule: str | Rule) -> list[str]:
-    """The names of the rules that a rule may be built over: those with auxiliary heads, but not the rule itself."""
-    own = entry_of(rule).build
-    return [name for name in RULES if not entry_of(name).one_block and entry_of(name).build is not own]
+def bases() -> list[str]:
+    """The names of the rules that another may be built over: those with auxiliary heads, and no base of their own."""
+    built = {name: entry_of(name).build for name in RULES if not entry_of(name).one_block}
+    return [name for name, build in built.items() if "base" not in inspect.signature(build).parameters]
 
 
 def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
@@ -94,7 +102,7 @@ def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
     """
     build, base = entry_of(rule).build, options.get("base")
     if isinstance(base, str):
-        choose("base", base, bases_of(rule))
+        choose("base", base, bases())
     if wrong := sorted(set(options) - set(options_of(rule, base))):
         name, allowed = entry_of(rule).build.__name__, sorted(options_of(rule, base)) or "none"
         raise ValueError(f"rule '{name}' takes no option {wrong}: choose from {allowed}")

@@ -19,23 +19,29 @@ CONTRAST_WIDTH = 128  # outputs of the head under a contrastive loss
 
 
 def infopro(
-    place: Place, *, head: str = "1c2f", lam_x: Pair = (5.0, 0.5), lam_y: Pair = (0.5, 1.0), contrast: bool = False
+    place: Place,
+    *,
+    head: str = "1c2f",
+    lam_x: Pair = (5.0, 0.5),
+    lam_y: Pair = (0.5, 1.0),
+    contrast: bool = False,
+    norm: bool = False,
 ) -> Head:
     """InfoPro: reconstruction and classification, weights linear in the BLOCK index from first to last.
 
     Args:
-        head: the auxiliary network, mlp or convolutions and linear layers: 0c1f ... 2c3f.
+        head: the auxiliary network, one of dgl's: mlp, or convolutions and linear layers, 0c1f ... 2c3f.
         lam_x: weight of the reconstruction, one number or (first block, last auxiliary block).
         lam_y: weight of the classification, likewise.
         contrast: supervised contrastive loss in place of cross-entropy.
+        norm: BatchNorm before the head's last linear layer (not published).
     """
-    body = small_head(place, head, CONTRAST_WIDTH if contrast else place.classes)
+    body = small_head(place, head, CONTRAST_WIDTH if contrast else place.classes, norm)
     with torch.device("meta"):
         decoder = Decoder(place.shape[0])
     init_weights(decoder, place.generator)
-    return InfoProHead(
-        body, decoder, _blend("lam_x", lam_x, place.depth), _blend("lam_y", lam_y, place.depth), contrast
-    )
+    weights = [_blend(name, pair, place.depth) for name, pair in (("lam_x", lam_x), ("lam_y", lam_y))]
+    return InfoProHead(body, decoder, *weights, contrast)
 
 
 def _blend(name: str, pair: Pair, depth: float) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,30 +15,32 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..blocks import shapes_behind
 from ..errors import choose
-from ..heads import Between, Head, Place, Rule
+from ..heads import Head, Place, Rule, Share
 from ..networks import init_weights
 from .dgl import dgl
 
-Branches = Literal["both", "bias", "ema", "twin"]
+Branches = Literal["both", "bias", "ema", "twin", "pulled"]
 Start = Literal["random", "copy"]
+Branch = nn.Module | None  # built like the next block's first layer
 
 
 def man(
-    place: Place,
-    *,
-    base: Rule = dgl,
-    decay: Annotated[float, Between(0, 1)] = 0.995,
-    branches: Branches = "both",
-    start: Start = "random",
+    place: Place, *, base: Rule = dgl, decay: Share = 0.995, branches: Branches = "both", start: Start = "random"
 ) -> Head:
     """MAN over another rule, whose head and loss see the look-ahead in place of the features.
 
     Args:
         base: the rule below it, whose options may be given too.
         decay: of the EMA, 0 (a copy of the next layer at each step) to 1 (frozen).
-        branches: both (learnable bias and EMA); the controls bias or ema alone, twin (two trained).
+        branches: both (learnable bias and EMA); the controls bias or ema alone, twin (two trained), and pulled: the
+            EMA's weights are trained by the local loss AND averaged, as the paper seems to say (its code doesn't).
         start: of the EMA, random (as published) or a copy of the next block's first layer.
     """
+    return MomentumHead(*parts(place, base, branches, start), decay, branches)
+
+
+def parts(place: Place, base: Rule, branches: Branches, start: Start) -> tuple[Head, Branch, Branch]:
+    """The base's head one layer on, and the two branches (one may be None): what a MomentumHead is made of."""
     choose("branches", branches, get_args(Branches))
     choose("start", start, get_args(Start))
     next_layer = place.rest[0]
@@ -47,8 +49,7 @@ def man(
     if ema is not None and (start == "random" or branches == "twin"):
         init_weights(ema, place.generator)
     (ahead,) = shapes_behind([next_layer], place.shape)
-    head = base(replace(place, shape=ahead, rest=place.rest[1:], layer=place.layer + 1))
-    return MomentumHead(head, learnable_bias, ema, decay, twin=branches == "twin")
+    return base(replace(place, shape=ahead, rest=place.rest[1:], layer=place.layer + 1)), learnable_bias, ema
 
 
 def look_ahead(learnable_bias: nn.Module, ema: nn.Module, h: Tensor) -> Tensor:
@@ -72,24 +73,19 @@ class MomentumHead(Head):
     Args:
         learnable_bias, ema: modules built like N; either may be None (a control), not both.
         decay: in [0, 1]; may be changed between steps. 1: frozen, 0: a copy of N.
-        twin: train the second branch too, instead of letting it follow (a control).
+        branches: "twin" trains the second branch instead of letting it follow, "pulled" does both (controls).
     """
 
     def __init__(
-        self,
-        base: Head,
-        learnable_bias: nn.Module | None,
-        ema: nn.Module | None,
-        decay: float = 0.995,
-        twin: bool = False,
+        self, base: Head, learnable_bias: Branch, ema: Branch, decay: float = 0.995, branches: Branches = "both"
     ) -> None:
         nn.Module.__init__(self)  # no body of its own: the base has one
         if learnable_bias is None and ema is None:
             raise ValueError("learnable_bias and ema are both None: MAN needs at least one branch")
-        self.base, self.learnable_bias, self.ema, self.twin = base, learnable_bias, ema, twin
+        self.base, self.learnable_bias, self.ema, self.twin = base, learnable_bias, ema, branches == "twin"
         self.has_logits, self.decay = base.has_logits, decay
-        if self.average is not None:
-            ema.requires_grad_(False)
+        if ema is not None:
+            ema.requires_grad_(branches in ("twin", "pulled"))
 
     @property
     def average(self) -> nn.Module | None:
