@@ -75,6 +75,12 @@ _METHODS: dict[str, tuple[str, dict[str, object], str]] = {  # by the name in a 
     "infopro-star": ("infopro", _INFOPRO, "*"),  # blocks of equal memory
     "dgl-man": ("man", _MAN, ""),
     "infopro-man": ("man", {**_MAN, "base": MAN_BASE, **_LAMBDAS}, ""),
+    "auglocal-d2": ("auglocal", {"depth": 2}, " (d = 2)"),
+    "auglocal-d4": ("auglocal", {"depth": 4, "pyramid": 0.0, "norm": False}, " (d = 4)"),  # as its ImageNet code
+    "auglocal-d6": ("auglocal", {"depth": 6}, " (d = 6)"),
+    "predsim": ("predsim", {}, ""),
+    "dgl-manpp": ("manpp", {"base": "dgl", "head": "mlp512", "decay": 0.995}, ""),
+    "infopro-manpp": ("manpp", {"base": MAN_BASE, "head": "2c2f", "decay": 0.995, **_LAMBDAS}, ""),
     "none": ("dgl", {"head": "2c2f"}, ""),  # the controls, by what is left of MAN
     "both": ("man", _MAN, ""),
     "ema-only": ("man", {**_MAN, "branches": "ema"}, " (EMA only)"),
@@ -155,6 +161,11 @@ def make(
 def _blocks(network: str, method: str, K: int) -> dict[str, object]:
     """K, at and balance of a recipe: the published split where there is one."""
     units = NETWORKS[network][2]
+    if method.startswith("auglocal"):  # a block for each layer, but the last d + 1 are one
+        depth = _METHODS[method][1]["depth"]
+        return {"K": K - depth, "at": tuple(range(1, K - depth))}
+    if method in ("predsim", "dgl-manpp", "infopro-manpp"):  # a block for each layer, the stem too
+        return {"K": K, "at": tuple(range(1, K))}
     of_memory = method == "infopro-star"
     if units and K == 3 * units + 1:  # a block for each layer, but the stem belongs to the first
         return {"K": K - 1, "at": tuple(range(2, K))}
