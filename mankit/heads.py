@@ -27,6 +27,7 @@ class Head(nn.Module):
     """
 
     has_logits = True  # False where a loss needs no class scores (contrastive): then there is no own accuracy
+    views = 1  # of each image in a training batch, one view of all behind the other; each meets BatchNorm alone
     average: nn.Module | None = None  # a moving average of the next block's first layer, where there is one ...
     decay: float | None = None  # ... and its decay, which may be set between two steps
 
@@ -40,6 +41,10 @@ class Head(nn.Module):
     def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The local loss, a scalar. h: the block's features; x: the images in [0, 1]; y: labels."""
         return F.cross_entropy(self(h), y)
+
+    def hand_on(self, h: Tensor) -> Tensor:
+        """What this head and the next block see of the block's features in training."""
+        return h
 
     def after_step(self, next_block: nn.Module) -> None:
         """Called once a batch, when this block has its gradients; never for the last block."""

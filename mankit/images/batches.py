@@ -47,6 +47,7 @@ def batches(
     *,
     seed: int = 0,
     augment: Augment | None = None,
+    views: int = 1,
     shuffle: bool = True,
     first_step: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -55,19 +56,30 @@ def batches(
     Order and augmentation of epoch e depend on (seed, e) only, on any device: with first_step=s, counted over
     all epochs, the batches are those of the full run from its step s on. shuffle=True, for training, drops
     the last partial batch; shuffle=False keeps it. ValueError at the call: batch_size below 1 or,
-    in training, above the number of images; first_step outside the run.
+    in training, above the number of images; first_step outside the run; two views without `augment`.
+    views: of each image, by draws of their own; x and y then hold all of them, one view of the batch behind the other.
     """
     at_least("batch_size", batch_size, 1)
+    at_least("views", views, 1)
+    if views > 1 and augment is None:
+        raise ValueError(f"views={views} without augment: they would be the same image; say how it is cropped")
     at_least("seed", seed, 0)
     per_epoch = steps_per_epoch(split, batch_size) if shuffle else -(-len(split) // batch_size)  # rounded up
     total = epochs * per_epoch
     if not 0 <= first_step <= total:
         raise ValueError(f"first_step={first_step}: choose 0..{total} ({epochs} epochs of {per_epoch} steps)")
-    return _iterate(split, batch_size, range(first_step, total), per_epoch, seed, augment, shuffle)
+    return _iterate(split, batch_size, range(first_step, total), per_epoch, seed, augment, views, shuffle)
 
 
 def _iterate(
-    split: Split, batch_size: int, steps: range, per_epoch: int, seed: int, how: Augment | None, shuffle: bool
+    split: Split,
+    batch_size: int,
+    steps: range,
+    per_epoch: int,
+    seed: int,
+    how: Augment | None,
+    views: int,
+    shuffle: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     n, device = len(split), split.images.device
     for step in steps:
@@ -75,9 +87,9 @@ def _iterate(
         if i == 0 or step == steps[0]:  # an epoch's draws at once: one copy to the device
             gen = generator_for(EPOCH, seed, epoch)
             order = (torch.randperm(n, generator=gen) if shuffle else torch.arange(n)).to(device)
-            draws = None if how is None else draw_crops(n, how, gen).to(device)
+            draws = [] if how is None else [draw_crops(n, how, gen).to(device) for _ in range(views)]
         chosen = slice(i * batch_size, (i + 1) * batch_size)
         images = split.images[order[chosen]]
         if how is not None:
-            images = crop(images, how, draws[chosen])
-        yield images.float() / 255, split.labels[order[chosen]]
+            images = torch.cat([crop(images, how, of_view[chosen]) for of_view in draws])
+        yield images.float() / 255, split.labels[order[chosen]].repeat(views)

@@ -88,7 +88,11 @@ class Watched:
         self._fit, self._see = (_first(split, MEASURE) for split in (data.train, data.val))
         self._losses = LossSum()
         x, y = _first(data.train, recipe.batch)
-        saved = [*saved_bytes(self.run.net, x, y), *saved_bytes(bp.net, x, y), best_checkpoints(bp.net, x, y)[0]]
+        saved = [
+            *saved_bytes(self.run.net, *next(self.run.feed())),
+            *saved_bytes(bp.net, x, y),
+            best_checkpoints(bp.net, x, y)[0],
+        ]
         self.history = History(
             recipe,
             K=self.run.measured_net.K,

@@ -20,6 +20,7 @@ from ..errors import choose
 from ..heads import Head, Place, Rule, Shape
 from ..networks import Layers, Normalize
 from .auglocal import auglocal
+from .barlow import ProbedHead, barlow
 from .dgl import dgl, greedy
 from .infopro import infopro
 from .lls import lls
@@ -29,11 +30,13 @@ from .predsim import predsim
 
 
 class Entry(NamedTuple):
-    """A rule: its function, and its name in plots and tables. one_block: it trains the network in one piece."""
+    """A rule: its function, and its name in plots and tables. one_block: it trains the network in one piece.
+    unlabelled: it needs no labels, so the last block has a head too, and the classifier is a probe."""
 
     build: Rule
     label: str
     one_block: bool = False
+    unlabelled: bool = False
 
 
 def bp(place: Place) -> Head:
@@ -52,6 +55,7 @@ RULES: dict[str, Entry | Rule] = {
     "predsim": Entry(predsim, "PredSim"),
     "auglocal": Entry(auglocal, "AugLocal"),
     "lls": Entry(lls, "LLS"),
+    "barlow": Entry(barlow, "Barlow Twins", unlabelled=True),
 }
 
 
@@ -90,8 +94,9 @@ def help_of(rule: str | Rule) -> dict[str, str]:
 
 
 def bases() -> list[str]:
-    """The names of the rules that another may be built over: those with auxiliary heads, and no base of their own."""
-    built = {name: entry_of(name).build for name in RULES if not entry_of(name).one_block}
+    """The names of the rules that another may be built over: with auxiliary heads, labels, and no base of their own."""
+    entries = {name: entry_of(name) for name in RULES}
+    built = {name: entry.build for name, entry in entries.items() if not (entry.one_block or entry.unlabelled)}
     return [name for name, build in built.items() if "base" not in inspect.signature(build).parameters]
 
 
@@ -141,10 +146,11 @@ def local_net(
     *shapes, logits = shapes_behind([*blocks, classifier], image_shape)
     if logits != (classes,):
         raise ValueError(f"classes={classes}, but the classifier's output is {logits}: hand in the right number")
-    heads, last, done = [], len(blocks) - 2, 0
-    for i, block in enumerate(blocks[:-1]):
+    heads, last, done = [], max(1, len(blocks) - 2), 0
+    for i, block in enumerate(blocks if entry_of(rule).unlabelled else blocks[:-1]):
         done += len(block)
-        place = Place(shapes[i], layers[done:], i / last if last else 0.0, classes, done - 1, len(layers), generator)
-        heads.append(build(place))
+        depth = min(i / last, 1.0)
+        heads.append(build(Place(shapes[i], layers[done:], depth, classes, done - 1, len(layers), generator)))
+    heads.append(ProbedHead(heads.pop(), classifier) if entry_of(rule).unlabelled else Head(classifier))
     like = next(classifier.parameters())  # new heads go where the network already is
-    return LocalNet(blocks, [*heads, Head(classifier)], normalize, classes).to(like.device, like.dtype)
+    return LocalNet(blocks, heads, normalize, classes).to(like.device, like.dtype)

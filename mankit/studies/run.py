@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ..blocks import LocalNet
-from ..images import Data, batches, load, steps_per_epoch
+from ..images import Augment, Data, batches, load, steps_per_epoch
 from ..measure import block_accuracy, layer_bytes, probe_accuracy, saved_bytes
 from ..networks import Normalize, build_network
 from ..rules import entry_of, local_net
 from ..scaling.compiling import compiled_step
-from ..training import BatchStep, Step, cosine, make_optimizer, train, train_batch
+from ..training import Batch, BatchStep, Step, cosine, make_optimizer, train, train_batch
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -57,12 +57,18 @@ class Run:
     def __len__(self) -> int:
         return self.recipe.epochs * self.steps_per_epoch
 
+    def feed(self, first_step: int = 0) -> Iterator[Batch]:
+        """The batches that this run trains on, with as many views of each image as its rule asks for."""
+        r, data, views = self.recipe, self.data, self.net.heads[0].views
+        how = data.augment if r.augment else None
+        if views > 1 and how is None:
+            how = Augment(2, "constant")  # a shift makes two views of any image
+        return batches(data.train, r.batch, r.epochs, seed=r.seed, augment=how, views=views, first_step=first_step)
+
     def __iter__(self) -> Iterator[Step]:
-        r, data = self.recipe, self.data
-        views = data.augment if r.augment else None
-        feed = batches(data.train, r.batch, r.epochs, seed=r.seed, augment=views, first_step=self.done)
+        feed = self.feed(self.done)
         steps = train(self.net, self.optimizer, feed, self.schedule, self.batch_step, first_step=self.done)
-        for step in while_finite(steps, r, self.steps_per_epoch):
+        for step in while_finite(steps, self.recipe, self.steps_per_epoch):
             self.done = step.index + 1
             yield step
 
@@ -210,7 +216,7 @@ def block_table(run: Run) -> pd.DataFrame:
     train_split, test_split = (
         lambda split=split: batches(split, MEASURE_BATCH, shuffle=False) for split in (data.train, data.test)
     )
-    x, y = next(batches(data.train, run.recipe.batch, seed=run.recipe.seed))
+    x, y = next(run.feed())
     with torch.autocast(x.device.type, torch.bfloat16, enabled=run.recipe.bf16):
         saved = saved_bytes(run.net, x, y)
     saved = [float("nan")] * (net.K - len(saved)) + saved  # back-propagation: one sum for all its blocks
