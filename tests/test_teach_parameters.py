@@ -57,9 +57,7 @@ def test_every_lesson_checks_each_of_its_parameters_in_its_first_cell(lesson):
     assert named == [(name, name) for name in taken] and set(taken) <= KINDS.keys()
 
 
-@pytest.mark.parametrize("wrong", [{"K": 99}, {"seeds": 0}, {"epochs": "x"}], ids=str)
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
-def test_a_wrong_parameter_ends_a_lesson_in_its_first_cell(mankit, tmp_path, lesson, wrong):
-    ((name, value),) = wrong.items()
-    result = mankit("run", lesson, "-p", name, value, "-o", tmp_path)
-    assert result.code == 1 and f"cell 3 failed: ValueError: {name}={value!r}: " in result.err
+def test_a_wrong_parameter_ends_a_lesson_in_its_first_cell(mankit, tmp_path, lesson):
+    result = mankit("run", lesson, "-p", "K", 99, "-o", tmp_path)
+    assert result.code == 1 and "cell 3 failed: ValueError: K=99: the network has" in result.err
