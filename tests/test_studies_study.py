@@ -94,7 +94,7 @@ def test_bad_input_is_said_in_words(arguments, said):
 
 
 def test_a_killed_run_is_tried_again_once_and_the_others_go_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2), tiny_cell(3)])
+    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2, TINY.but(epochs=40)), tiny_cell(3)])
     first, second = (job.folder for job in jobs_of("controls", out=tmp_path))
 
     def kill(when):  # as the system does where memory runs out
@@ -105,9 +105,9 @@ def test_a_killed_run_is_tried_again_once_and_the_others_go_on(monkeypatch, tmp_
     def kill_once():
         kill(lambda: True)
 
-    def kill_twice():  # the second time when it comes again, after the other one
+    def kill_twice():  # before it begins, and when it trains in the second try, after the other one
         kill(lambda: True)
-        kill((second / "summary.json").exists)
+        kill((first / "recipe.json").exists)
 
     threading.Thread(target=kill_twice).start()
     runs = trained(out=tmp_path)

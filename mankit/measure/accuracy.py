@@ -30,7 +30,8 @@ def each_batch(net: nn.Module, batches: Batches, measure: Callable[[Tensor, Tens
     images that aren't floats in [0, 1], or labels that are not one whole number an image."""
 
     def checked(x: Tensor, y: Tensor) -> Found:
-        if not x.is_floating_point() or not 0 <= float(x.amin()) <= float(x.amax()) <= 1:  # a nan isn't either
+        low, high = torch.stack(x.aminmax()).tolist()  # one wait for the device
+        if not x.is_floating_point() or not 0 <= low <= high <= 1:  # a nan isn't either
             raise ValueError(f"images {tuple(x.shape)} {x.dtype}: give floats in [0, 1], (batch, channels, H, W)")
         if y.shape != x.shape[:1] or y.is_floating_point():
             raise ValueError(f"labels {tuple(y.shape)} {y.dtype}: give whole numbers, one per image ({len(x)})")
@@ -48,7 +49,13 @@ def evaluate(net: nn.Module, batches: Batches) -> float:
 
     Raises ValueError if `batches` is empty or doesn't fit.
     """
-    right = torch.cat(each_batch(net, batches, lambda x, y: _is_right(net(x), y)))  # (N,)
+
+    def right_ones(x: Tensor, y: Tensor) -> Tensor:  # -> (B,)
+        scores = net(x)
+        _check_labels(y, scores.shape[1])
+        return scores.argmax(1) == y
+
+    right = torch.cat(each_batch(net, batches, right_ones))  # (N,)
     return 100 * int(right.sum()) / len(right)
 
 
@@ -60,20 +67,22 @@ def block_accuracy(net: nn.Module, batches: Batches) -> list[float]:
     """
 
     def count(x: Tensor, y: Tensor) -> Tensor:  # -> (K, B)
-        return torch.stack([_right(head, h, y) for head, h in zip(net.heads, net.features(x), strict=True)])
+        pairs = zip(net.heads, net.features(x), strict=True)
+        scores = [head(h) if head.has_logits else None for head, h in pairs]
+        for known in [each for each in scores if each is not None][-1:]:  # all heads know the same classes
+            _check_labels(y, known.shape[1])
+        return torch.stack([_right(each, y) for each in scores])
 
-    right = torch.cat(each_batch(net, batches, count), dim=1)  # (K, N), on the device: no waiting for a batch
+    right = torch.cat(each_batch(net, batches, count), dim=1)  # (K, N)
     return (100 * right.sum(1).cpu().double() / right.shape[1]).tolist()
 
 
-def _right(head: nn.Module, h: Tensor, y: Tensor) -> Tensor:
-    """1.0 for an image whose label the head gets right, else 0.0, (B,); nan without class scores."""
-    return _is_right(head(h), y).float() if head.has_logits else torch.full(y.shape, torch.nan, device=y.device)
+def _right(scores: Tensor | None, y: Tensor) -> Tensor:
+    """1.0 for an image whose label has the largest of the scores (B, classes), else 0.0, (B,); nan without scores."""
+    return torch.full(y.shape, torch.nan, device=y.device) if scores is None else (scores.argmax(1) == y).float()
 
 
-def _is_right(scores: Tensor, y: Tensor) -> Tensor:
-    """Is the largest of the class scores (B, classes) the label's? (B,)"""
-    low, high, classes = int(y.min()), int(y.max()), scores.shape[1]
+def _check_labels(y: Tensor, classes: int) -> None:
+    low, high = torch.stack(y.aminmax()).tolist()  # one wait for the device
     if not 0 <= low <= high < classes:
         raise ValueError(f"labels {low}..{high}: this network has classes 0..{classes - 1}")
-    return scores.argmax(1) == y

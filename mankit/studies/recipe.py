@@ -88,10 +88,11 @@ class Recipe:
 
     def _check_options(self) -> None:
         """Types of options; names and values are checked by the rule, which may not be known here."""
+        takes = dict(data_options())
         for name in self.data_options:
-            choose("data option", name, data_options())
-        known = self.rule in RULES or callable(self.rule)
-        takes = data_options() | (options_of(self.rule, self.options.get("base")) if known else {})
+            choose("data option", name, takes)
+        if self.options and (callable(self.rule) or self.rule in RULES):
+            takes |= options_of(self.rule, self.options.get("base"))
         for name, value in (self.options | self.data_options).items():
             kind = takes[name].annotation if name in takes else inspect.Parameter.empty
             if name != "base" and kind is not inspect.Parameter.empty and get_origin(kind) is not Literal:
@@ -179,6 +180,7 @@ def setting_names(rule: str | Rule, base: str | Rule | None = None) -> set[str]:
     return {name for group in _groups(rule, base) for name in group}
 
 
+@functools.cache
 def data_options() -> dict[str, inspect.Parameter]:
     """The data options of a recipe by name: what `mankit.images.load` takes beyond seed and place."""
     parameters = inspect.signature(load, eval_str=True).parameters

@@ -103,8 +103,9 @@ def _work_off(todo: list[Job], jobs: int, where: tuple, tick: Callable[[], None]
     try:
         while todo or running:
             while todo and idle:
-                pool, job = _alive(idle.pop()), todo.pop(0)
-                running[pool.submit(_train, job.folder, job.recipe.to_json(), *where)] = pool, job
+                job = todo.pop(0)
+                pool, future = _submit(idle.pop(), _train, job.folder, job.recipe.to_json(), *where)
+                running[future] = pool, job
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 pool, job = running.pop(future)
                 error = future.exception()
@@ -123,13 +124,13 @@ def _work_off(todo: list[Job], jobs: int, where: tuple, tick: Callable[[], None]
             pool.shutdown()
 
 
-def _alive(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
-    """The pool, or where its process was killed another one."""
+def _submit(pool: ProcessPoolExecutor, *call: object) -> tuple[ProcessPoolExecutor, Future]:
+    """The call in the pool, or in another one where the pool's process was killed."""
     try:
-        pool.submit(int)
-        return pool
+        return pool, pool.submit(*call)
     except BrokenExecutor:
-        return _one_worker()
+        pool = _one_worker()
+        return pool, pool.submit(*call)
 
 
 def _one_worker() -> ProcessPoolExecutor:
