@@ -103,7 +103,7 @@ def test_one_backward_on_the_summed_losses_gives_the_same_gradients(make_net, ma
         h, _ = local_step(block, head, h, x, y)
     h, total = x, 0
     for block, head in zip(summed.blocks, summed.heads, strict=True):
-        h = block(h.detach())
+        h = head.through(block, h.detach())
         total = total + head.loss(h, x, y)
     total.backward()
     for a, b in zip(block_wise.parameters(), summed.parameters(), strict=True):
