@@ -40,7 +40,7 @@ def test_times_are_medians_of_interleaved_rounds(monkeypatch):
     """A clock that the test turns: round 2 is ten times slower for all, InfoPro is slow once for itself."""
     order = []
     monkeypatch.setattr(library, "train", lambda net, *_, **__: iter(lambda: order.append(net) or 1, None))
-    cost = dict(zip(methods(), (1.0, 1.5, 1.8, 2.0, 3.0, 5.0, 5.5, 2.5, 4.0, 1.7), strict=True))
+    cost = dict(zip(methods(), (1.0, 1.5, 1.8, 2.0, 3.0, 5.0, 5.5, 2.5, 4.0, 1.7, 3.5), strict=True))
     nets = {}
     monkeypatch.setattr(library, "build", lambda m, *a, real=build: nets.setdefault(m, real(m, *a)))
 
@@ -92,6 +92,7 @@ def test_a_rule_of_ones_own_is_timed_too(monkeypatch):
         "PredSim",
         "AugLocal",
         "LLS",
+        "Barlow Twins",
         "Mine",
     ]
     assert build("Mine", "lab", 3, size=8).K == 3
@@ -101,7 +102,7 @@ def test_a_rule_of_ones_own_is_timed_too(monkeypatch):
 
 def test_every_method_trains_what_its_name_says():
     nets = {method: build(method, "lab", 3, size=8) for method in methods()}
-    assert [net.K for net in nets.values()] == [1, 1] + 8 * [3]
+    assert [net.K for net in nets.values()] == [1, 1] + 9 * [3]
     heads = {method: type(net.heads[0]).__name__ for method, net in nets.items() if net.K > 1}
     assert heads == {
         "Greedy": "Head",
@@ -112,6 +113,7 @@ def test_every_method_trains_what_its_name_says():
         "PredSim": "PredSimHead",
         "AugLocal": "Head",
         "LLS": "WaveHead",
+        "Barlow Twins": "TwinHead",
     }
     assert all(type(nets[method].heads[0].base).__name__ == "InfoProHead" for method in ("MAN", "MAN++"))
     assert all(type(layer).__name__ == "Checkpointed" for layer in nets[CHECKPOINTED].blocks[0])
