@@ -40,7 +40,7 @@ def test_times_are_medians_of_interleaved_rounds(monkeypatch):
     """A clock that the test turns: round 2 is ten times slower for all, InfoPro is slow once for itself."""
     order = []
     monkeypatch.setattr(library, "train", lambda net, *_, **__: iter(lambda: order.append(net) or 1, None))
-    cost = dict(zip(methods(), (1.0, 1.5, 1.8, 2.0, 3.0, 5.0, 5.5, 2.5, 4.0, 1.7), strict=True))
+    cost = dict(zip(methods(), (1.0, 1.5, 1.8, 2.0, 3.0, 5.0, 5.5, 2.5, 4.0, 1.7, 6.0), strict=True))
     nets = {}
     monkeypatch.setattr(library, "build", lambda m, *a, real=build: nets.setdefault(m, real(m, *a)))
 
@@ -74,6 +74,12 @@ def test_counted_costs_are_the_published_ones():
     assert half["saved_kib"] < 0.6 * plain["saved_kib"] and half["gflops"] == plain["gflops"]
 
 
+def test_two_views_of_an_image_are_one_image():
+    _, x, y = net_and_batch()
+    twice, once = (build(method, "lab", 3, size=8).double() for method in ("Barlow Twins", "Greedy"))
+    assert all(2 < costs(twice, x, y)[cost] / costs(once, x, y)[cost] for cost in ("saved_kib", "gflops"))
+
+
 def test_costs_are_an_images_whatever_the_batch():
     net, x, y = net_and_batch()
     assert costs(net, x[:2], y[:2]) == pytest.approx(costs(net, x, y), rel=0.05)
@@ -92,6 +98,7 @@ def test_a_rule_of_ones_own_is_timed_too(monkeypatch):
         "PredSim",
         "AugLocal",
         "LLS",
+        "Barlow Twins",
         "Mine",
     ]
     assert build("Mine", "lab", 3, size=8).K == 3
@@ -101,7 +108,7 @@ def test_a_rule_of_ones_own_is_timed_too(monkeypatch):
 
 def test_every_method_trains_what_its_name_says():
     nets = {method: build(method, "lab", 3, size=8) for method in methods()}
-    assert [net.K for net in nets.values()] == [1, 1] + 8 * [3]
+    assert [net.K for net in nets.values()] == [1, 1] + 9 * [3]
     heads = {method: type(net.heads[0]).__name__ for method, net in nets.items() if net.K > 1}
     assert heads == {
         "Greedy": "Head",
@@ -112,6 +119,7 @@ def test_every_method_trains_what_its_name_says():
         "PredSim": "PredSimHead",
         "AugLocal": "Head",
         "LLS": "WaveHead",
+        "Barlow Twins": "TwinHead",
     }
     assert all(type(nets[method].heads[0].base).__name__ == "InfoProHead" for method in ("MAN", "MAN++"))
     assert all(type(layer).__name__ == "Checkpointed" for layer in nets[CHECKPOINTED].blocks[0])
