@@ -2,7 +2,7 @@
 # make test       lint, test the library, execute the tour again and compare (about 15 minutes)
 # make test-lowest    the library and the command with the lowest versions that pyproject.toml allows (about 4 minutes)
 # make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 25 minutes)
-# make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (7 minutes on 2 idle cores)
+# make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (8 minutes on 2 idle cores)
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
 PYTHON ?= python3

@@ -198,7 +198,7 @@ def test_recipes_lists_names_blocks_and_published_values_and_what_to_expect(mank
     assert next(row for row in rows if row.startswith("cifar10/resnet32/dgl-man/K2 ")).endswith(" -")
     assert all(f"{word}: " in about for word in ("Command", "Time", "Expected", "Departures"))
     everything = mankit("recipes").out.splitlines()
-    assert len(everything) == 167 + 3 and "†" in everything[1]
+    assert len(everything) == 179 + 3 and "†" in everything[1]
     assert everything[-1] == about.splitlines()[-1] == SECONDARY
     assert "†" not in mankit("recipes", "memory").out  # all of it is InfoPro's
     quick = mankit("recipes", "imagenet", "--profile", "quick").out.split("\n\n")[0].splitlines()
@@ -467,7 +467,7 @@ def test_lab_without_its_notebook_is_one_line(mankit, jupyter, tmp_path):
         (["student"], ["Example: mankit student notebooks/"]),
         (["train"], ["Example: mankit train --rule man", "default: $MANKIT_DATA or data/", "to 1 (frozen)"]),
         (["train"], ["Exit code 130", "mankit train --recipe cifar10/resnet32/dgl-man/K16 --profile quick"]),
-        (["recipes"], ["Example: mankit recipes cifar10 --profile quick", "what to expect", "svhn_stl10"]),
+        (["recipes"], ["Example: mankit recipes cifar10 --profile quick", "what to expect", "svhn_stl10", "family"]),
     ],
     ids=["mankit", "lab", "run", "student", "train", "train's recipe", "recipes"],
 )

@@ -15,8 +15,8 @@ from mankit.execution.execute import execute, save, tidy
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(p for p in ROOT.glob("notebooks/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 COMPARED = 5  # at least so many cells of each notebook are compared with their stored output
-# these train for minutes; tests/test_reproduce.py executes each of them on what is there
-TRAINED = {"cifar10", "svhn_stl10", "imagenet", "controls"}
+# these train for minutes; tests/test_studies_study.py executes each of them on what is there
+TRAINED = {"cifar10", "svhn_stl10", "imagenet", "controls", "family"}
 QUICK = {"epochs": 1, "digits_epochs": 1, "seeds": 1}
 assert NOTEBOOKS, "no notebooks found: a parametrized test would pass without having looked at one"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

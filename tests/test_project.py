@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mankit.rules import RULES, entry_of
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -233,3 +235,7 @@ def test_reproduce_is_the_quick_profile_of_all_and_fails_where_it_fails(make, tm
     result = make("reproduce")
     assert result.returncode != 0
     assert "reproduce all --profile quick --jobs 2" in result.stdout.splitlines()
+
+
+def test_readme_names_every_rule():
+    assert [entry_of(rule).label for rule in RULES if entry_of(rule).label not in README] == []

@@ -23,7 +23,7 @@ def runs_of(errors, profile="quick"):
 # --- what was trained ---
 
 
-@pytest.mark.parametrize("study", ["cifar10", "svhn_stl10", "imagenet", "controls"])
+@pytest.mark.parametrize("study", ["cifar10", "svhn_stl10", "imagenet", "controls", "family"])
 def test_a_quick_table_never_bears_the_names_of_what_the_papers_trained(study, tmp_path):
     runs = read_study(study, "quick", 3, tmp_path)
     ours, theirs = tables(runs).items()
@@ -31,7 +31,9 @@ def test_a_quick_table_never_bears_the_names_of_what_the_papers_trained(study, t
     assert not any(word in ours[0] + ours[1].to_string() for word in (*PAPERS, "published"))
     labels = {f"{data}, {network}, 3 seeds" for data, network in zip(runs.data, runs.network, strict=True)}
     assert set(ours[1].index.get_level_values(0)) == labels
-    assert labels <= {"glyphs, lab16, 3 seeds", "digits, lab16, 3 seeds", "digits, resnet18, 3 seeds"}
+    assert labels <= {
+        f"{what}, 3 seeds" for what in ("glyphs, lab16", "digits, lab16", "digits, lab", "digits, resnet18")
+    }
     rows = [each for each in cells(study, "quick") if any("error" in p.metric for p in each.published)]
     assert len(ours[1]) == len(cells(study, "quick")) and len(theirs[1]) == len(rows)
     assert set(theirs[1].index.get_level_values(0)) == {f"{each.data}, {each.network}" for each in rows}
@@ -45,6 +47,8 @@ def test_a_quick_table_never_bears_the_names_of_what_the_papers_trained(study, t
         ("cifar10", "paper", True),
         ("svhn_stl10", "short", True),
         ("imagenet", "paper", True),
+        ("family", "paper", True),
+        ("family", "short", True),
         ("imagenet", "short", False),  # 50,000 small images of it are not ImageNet
     ],
 )
@@ -97,7 +101,12 @@ def test_notes_name_the_pairs_whose_order_is_another_than_the_papers():
     (line,) = lines  # MAN's: BP < DGL + MAN < DGL; InfoPro's: BP < DGL
     assert all(
         f"{word}" in line
-        for word in ("CIFAR-10, ResNet-32, K=16: DGL + MAN below DGL", "9.11", "14.08", "42.8 and 38.8")
+        for word in (
+            "CIFAR-10, ResNet-32, K=16: DGL + MAN below DGL",
+            "9.11",
+            "14.08",
+            "here, on glyphs, lab16: 42.8 and 38.8",
+        )
     )
     summary, lines = about(runs_of({BP: [3.6], DGL: [42.8], MAN: [38.8]}))
     assert summary.startswith("In 0 of 4 pairs") and not lines
@@ -106,7 +115,7 @@ def test_notes_name_the_pairs_whose_order_is_another_than_the_papers():
 def test_notes_see_the_spread_over_seeds():
     summary, lines = about(runs_of({DGL: [30.0, 32.0], MAN: [31.0, 35.0]}))
     assert "in 0 of them the ranges over 2 seeds are apart" in summary
-    assert "here 33.0 (31.0 to 35.0) and 31.0 (30.0 to 32.0)" in lines[0]
+    assert "here, on glyphs, lab16: 33.0 (31.0 to 35.0) and 31.0 (30.0 to 32.0)" in lines[0]
     summary, _ = about(runs_of({DGL: [30.0, 31.0], MAN: [32.0, 35.0]}))
     assert summary.startswith("In 1 of 1 pairs") and "in 1 of them the ranges over 2 seeds are apart" in summary
 
@@ -122,11 +131,11 @@ def test_numbers_of_two_papers_or_of_other_K_are_not_compared():
 
 def test_every_number_from_a_secondary_summary_is_marked_and_no_other():
     published = [p for each in cells() for p in each.published]
-    assert {p.shown.endswith(MARK) for p in published if p.source.startswith("MAN")} == {True}
+    assert {p.shown.endswith(MARK) for p in published if p.source.startswith(("MAN", "AugLocal"))} == {True}
     assert {p.shown.endswith(MARK) for p in published if p.source.startswith("InfoPro")} == {False}
 
 
 def test_a_line_under_the_tables_explains_the_mark(tmp_path):
-    for study in ("cifar10", "imagenet", "controls"):
+    for study in ("cifar10", "imagenet", "controls", "family"):
         assert notes(read_study(study, "quick", 1, tmp_path)) == [SECONDARY]
     assert notes(read_study("svhn_stl10", "quick", 1, tmp_path)) == []  # all of it is InfoPro's

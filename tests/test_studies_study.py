@@ -153,7 +153,14 @@ def test_every_notebook_shows_what_is_there_and_the_report_has_all(mankit, monke
     assert result.code == 1 and "not run" in result.err  # but for one, nothing was trained
     html = Path(result.out.strip().splitlines()[-1]).read_text()
     text = re.sub(r"<[^>]+>", "", html)
-    for words in ("CIFAR-10, error by the number", "SVHN and STL-10", "ImageNet", "memory, counted", "controls"):
+    for words in (
+        "CIFAR-10, error by the number",
+        "SVHN and STL-10",
+        "ImageNet",
+        "memory, counted",
+        "controls",
+        "the family",
+    ):
         assert words in text
     error = 100 - read_run(tmp_path / "tiny").summary.test_last
     assert f"{error:.1f}" in text and "1 of 1" in text and "0 of 1" in text

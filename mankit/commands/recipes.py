@@ -18,16 +18,16 @@ def recipes(
 
     Example: mankit recipes cifar10 --profile quick
 
-    Studies: cifar10, svhn_stl10, imagenet, memory, controls; under a study's list stands what to expect: time (by
-    FLOPs where it isn't measured), numbers, and departures from the papers.
+    Studies: cifar10, svhn_stl10, imagenet, memory, controls, family; under a study's list stands what to expect: time
+    (by FLOPs where it isn't measured), numbers, and departures from the papers.
     """
     from ..studies import papers
 
     if json or "/" in (name or ""):
         if name is None or name in papers.STUDIES:
             raise ValueError("--json prints one recipe: name it, as in mankit recipes cifar10/resnet32/dgl/K16 --json")
-        cell = papers.cell(name)
-        recipe = papers.with_profile(cell.recipe, profile)
+        cell = papers.cell(name, profile)
+        recipe = cell.recipe
         if json:
             print(recipe.to_json(), end="")
             return

@@ -13,7 +13,7 @@ from .notebooks import executed
 
 
 def reproduce(
-    study: Annotated[str, Argument(help="cifar10, svhn_stl10, imagenet, memory, controls, or all.")],
+    study: Annotated[str, Argument(help="cifar10, svhn_stl10, imagenet, memory, controls, family, or all.")],
     profile: Annotated[
         str, Option(help="quick (2 CPU cores, minutes), short (a GPU, minutes to hours) or paper (as published).")
     ] = "quick",

@@ -89,7 +89,7 @@ def bench(
     runs = {}
     for method, net in nets.items():
         step = batch_step(compile and method != CHECKPOINTED, bf16=bf16)
-        runs[method] = train(net, make_optimizer(net), itertools.repeat((x, y)), batch_step=step)
+        runs[method] = train(net, make_optimizer(net), itertools.repeat(_views(net, x, y)), batch_step=step)
     for run in runs.values():
         _seconds(run, 2, x)  # a first step allocates, compiles and chooses its algorithms
     if x.is_cuda:
@@ -110,9 +110,17 @@ def costs(net: LocalNet, x: Tensor, y: Tensor, bf16: bool = False, checkpoints: 
     """
     count_flops = checkpointed_flops if checkpoints else flops
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        saved = checkpointed_bytes(net, x, y) if checkpoints else max(saved_bytes(net, x, y))
+        batch = _views(net, x, y)
+        saved = checkpointed_bytes(net, *batch) if checkpoints else max(saved_bytes(net, *batch))
     few = x[:4]  # FLOPs are proportional to the images
-    return {"saved_kib": saved / len(x) / 2**10, "gflops": count_flops(net, few, y[:4]) / len(few) / 1e9}
+    gflops = count_flops(net, *_views(net, few, y[:4])) / len(few) / 1e9
+    return {"saved_kib": saved / len(x) / 2**10, "gflops": gflops}
+
+
+def _views(net: LocalNet, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch with as many views of each image as the rule asks for."""
+    views = net.heads[0].views
+    return x.repeat(views, 1, 1, 1), y.repeat(views)
 
 
 def _seconds(run: Iterator[Step], steps: int, x: Tensor) -> float:

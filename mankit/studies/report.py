@@ -65,7 +65,9 @@ def notes(runs: pd.DataFrame) -> list[str]:
     """
     papers = _published(runs)
     by_cell = runs[runs.status == "done"].groupby("cell").error_last
-    both = papers.join(by_cell.agg(mean="mean", low="min", high="max", here=_spread), on="cell", how="inner")
+    what = (runs.data + ", " + runs.network).groupby(runs.cell).first().rename("on")
+    ours = by_cell.agg(mean="mean", low="min", high="max", here=_spread).join(what)
+    both = papers.join(ours, on="cell", how="inner")
     pairs = both.merge(both, on=["trained", "paper"], suffixes=("", "_2"))
     alike = (pairs.K == pairs.K_2) | (pairs.K == 1) | (pairs.K_2 == 1)
     pairs = pairs[alike & (pairs.value < pairs.value_2)]
@@ -75,7 +77,9 @@ def notes(runs: pd.DataFrame) -> list[str]:
     lines = [f"In {len(turned)} of {len(pairs)} pairs of methods our order is not that of the paper; {sure}."]
     for row in turned.itertuples():
         order = f"{row.method} below {row.method_2} in {row.paper}'s paper ({row.shown} and {row.shown_2})"
-        lines.append(f"- {row.trained}, K={max(row.K, row.K_2)}: {order}, here {row.here} and {row.here_2}")
+        lines.append(
+            f"- {row.trained}, K={max(row.K, row.K_2)}: {order}, here, on {row.on}: {row.here} and {row.here_2}"
+        )
     return (lines if len(pairs) else []) + ([SECONDARY] if papers.shown.str.endswith(MARK).any() else [])
 
 

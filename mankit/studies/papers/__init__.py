@@ -17,14 +17,22 @@ One learning rate for all rules favours MAN: in our trials DGL with 0.4 instead 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ...errors import choose
 from ..recipe import Recipe
-from . import cifar10, controls, imagenet, memory, svhn_stl10
+from . import cifar10, controls, family, imagenet, memory, svhn_stl10
 from .published import MARK, NETWORKS, PROFILES, SECONDARY, Cell, Published
 
-STUDIES = {"cifar10": cifar10, "svhn_stl10": svhn_stl10, "imagenet": imagenet, "memory": memory, "controls": controls}
+STUDIES = {
+    "cifar10": cifar10,
+    "svhn_stl10": svhn_stl10,
+    "imagenet": imagenet,
+    "memory": memory,
+    "controls": controls,
+    "family": family,
+}
 """The studies by name: modules, whose docstrings say what to expect."""
 CELLS = [each for study in STUDIES.values() for each in study.CELLS]
 DATA = (cifar10.CIFAR10, svhn_stl10.SVHN, svhn_stl10.STL10, imagenet.IMAGENET)
@@ -41,21 +49,31 @@ def cells(study: str | None = None, profile: str = "paper", lr: float | None = N
         choose("study", study, STUDIES)
     choose("profile", profile, PROFILES)
     chosen = [each for each in CELLS if study in (None, each.study) and profile in each.profiles]
-    return [replace(each, recipe=with_profile(each.recipe, profile, lr)) for each in chosen]
+    return [_profiled(each, profile, lr) for each in chosen]
 
 
-def cell(name: str) -> Cell:
-    """A cell by its name, such as 'cifar10/resnet32/dgl/K16'. Raises: ValueError, with the nearest names."""
+def cell(name: str, profile: str = "paper") -> Cell:
+    """A cell by its name, such as 'cifar10/resnet32/dgl/K16', with its recipe for a profile.
+
+    Raises: ValueError, with the nearest names.
+    """
     by_name = {each.name: each for each in CELLS}
     choose("recipe", name, by_name, "`mankit recipes` lists them")
-    return by_name[name]
+    return _profiled(by_name[name], profile)
 
 
-def with_profile(recipe: Recipe, profile: str = "paper", lr: float | None = None) -> Recipe:
+def _profiled(cell: Cell, profile: str, lr: float | None = None) -> Cell:
+    return replace(cell, recipe=with_profile(cell.recipe, profile, lr, cell.quick))
+
+
+def with_profile(
+    recipe: Recipe, profile: str = "paper", lr: float | None = None, quick: Mapping[str, object] | None = None
+) -> Recipe:
     """A published recipe made shorter ('quick', 'short'), or as it is ('paper').
 
-    'short' keeps data, network and blocks; 'quick' has drawn images or digits, and the network lab16 or resnet18.
-    lr: another learning rate. Raises: ValueError for an unknown profile, or a data set that has none.
+    'short' keeps data, network and blocks; 'quick' has drawn images or digits, and a small network. lr: another
+    learning rate. quick: fields that differ from the data's 'quick'. Raises: ValueError for an unknown profile, or a
+    data set that has none.
     """
     choose("profile", profile, PROFILES)
     if profile != "paper":
@@ -63,7 +81,8 @@ def with_profile(recipe: Recipe, profile: str = "paper", lr: float | None = None
         choose(f"profile '{profile}' is not for data", recipe.data, budgets)
         same = {"head": "1c2f", **({"lam_x": 1.0, "lam_y": 1.0} if profile == "quick" else {})}  # for every rule
         options = {name: same.get(name, value) for name, value in recipe.options.items()}
-        recipe = recipe.but(options=options, warmup=1, weight_decay=5e-4, per_step=True, **budgets[recipe.data])
+        budget = budgets[recipe.data] | ((quick or {}) if profile == "quick" else {})
+        recipe = recipe.but(options=options, warmup=1, weight_decay=5e-4, per_step=True, **budget)
         recipe = _small(recipe) if profile == "quick" else recipe.but(bf16=True)
     return recipe.but(lr=lr) if lr is not None else recipe
 

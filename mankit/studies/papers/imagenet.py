@@ -3,14 +3,13 @@
 Command: mankit reproduce imagenet --profile quick --jobs 2
 Time: quick 3 minutes on 2 CPU cores; by their FLOPs, short 40 minutes and paper 400 days on a large GPU.
 Expected: published top-1 of ResNet-101 at K=4, in percent: BP 22.0†, InfoPro 22.8†, InfoPro + MAN 21.7†.
-    AugLocal at K=34 (d = 4 is its script's for ResNet-34; ResNet-101's wasn't found): 23.3†, its BP 22.7†.
 Departures: splits weren't published: blocks of as many bytes. All images are held in memory: at 224 pixels that is
     190 GB, which few machines have; 'short' takes 50,000 at 64, 'quick' small digits and ResNet-18.
 """
 
 from __future__ import annotations
 
-from .published import COSTS, ERRORS, LAB16, DataSet, grid, make
+from .published import COSTS, ERRORS, LAB16, DataSet, grid
 
 IMAGENET = DataSet(
     "folder:imagenet",
@@ -31,7 +30,6 @@ IMAGENET = DataSet(
 ALL = (*ERRORS, *COSTS)
 CELLS = [
     *grid("imagenet", IMAGENET, "resnet101", (2, 4), (1, 2, 4), metrics=ALL),
-    make("imagenet", IMAGENET, "resnet101", "auglocal-d4", 34, profiles=("paper",)),
     *grid("imagenet", IMAGENET, "resnet152", (2, 4), metrics=ALL),
     *grid("imagenet", IMAGENET, "resnext101", (2, 4), metrics=ALL),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...rules import entry_of
@@ -48,6 +48,7 @@ class Cell:
     recipe: Recipe
     published: tuple[Published, ...]
     profiles: tuple[str, ...] = PROFILES  # that have this cell; 'quick' and 'short' have fewer K
+    quick: dict[str, object] = field(default_factory=dict)  # fields of the recipe that differ from the data's 'quick'
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def make(
     metrics: Sequence[str] = ERRORS,
     source: str = "",
     profiles: tuple[str, ...] = PROFILES,
+    quick: dict[str, object] | None = None,
 ) -> Cell:
     """A cell, trained as published. metrics, source: which published numbers belong to it."""
     rule, options, remark = _METHODS[method]
@@ -146,7 +148,7 @@ def make(
         **data.profiles["paper"],
         **_blocks(network, method, K),
     )
-    first = study if study in ("memory", "controls") else data.name.removeprefix("folder:")
+    first = study if study in ("memory", "controls", "family") else data.name.removeprefix("folder:")
     rows = tuple(
         Published(float(row["value"]), *(row[name] for name in ("unit", "metric", "source", "note")))
         for row in _rows()
@@ -155,7 +157,8 @@ def make(
         and row["metric"] in metrics
         and row["source"].startswith(source)
     )
-    return Cell(f"{first}/{network}/{method}/K{K}", study, data.label, net_label, label, K, recipe, rows, profiles)
+    name = f"{first}/{network}/{method}/K{K}"
+    return Cell(name, study, data.label, net_label, label, K, recipe, rows, profiles, quick or {})
 
 
 def _blocks(network: str, method: str, K: int) -> dict[str, object]:
