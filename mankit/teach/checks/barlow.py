@@ -146,32 +146,30 @@ class _TwinHead(nn.Module):
         return (first - 2 * second).square().mean() + 0.1 * first.mean() * x.mean() + 0.1 * second[y[4:] > 1].mean()
 
 
-def _block() -> nn.Sequential:
+def _before_and_block() -> tuple[nn.Module, nn.Module]:
+    """The layer before the block, and the block, with BatchNorm in it."""
     with seeded(5):
-        return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()).double()
+        block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+        return nn.Conv2d(3, 3, 1).double(), block.double()
 
 
 @exercise
 def two_view_step(function: Callable) -> None:
     """Check a local step of two views, each through the block alone: what it returns, and who gets which gradient."""
-    block, head, before = _block(), _TwinHead(), nn.Conv2d(3, 3, 1).double()
+    (before, block), head = _before_and_block(), _TwinHead()
     views = torch.cat([normal(4, 3, 4, 4, seed=6), 2 * normal(4, 3, 4, 4, seed=7) + 1])  # not alike: BatchNorm sees it
-    x, y = views.sigmoid(), (torch.arange(4) % 3).repeat(2)
-    with torch.no_grad():
-        before.weight.copy_(torch.eye(3)[:, :, None, None])
-    given = before(views)
+    given, x, y = before(views), views.sigmoid(), (torch.arange(4) % 3).repeat(2)
     (twin, twin_head), (joint, joint_head) = (copy.deepcopy((block, head)) for _ in range(2))
     out = torch.cat([twin(view) for view in given.detach().chunk(2)])
     loss = twin_head.loss(out, x, y)
     loss.backward()
-    want = [p.grad for module in (twin, twin_head) for p in module.parameters()]
     together = joint(given.detach())
-    together_loss = joint_head.loss(together, x, y).detach()
+    mixed = joint_head.loss(together, x, y).detach()
     with Watch(block=block, head=head, h=given, x=x, y=y) as watch:
         answer = ask(function, block, head, given, x, y)
     pair = isinstance(answer, tuple | list) and len(answer) == 2
     expect(pair, "return two things: the features of both views for the next block, and the loss.")
-    got = [p.grad for module in (block, head) for p in module.parameters()]
+    got, want = ([p.grad for m in pair for p in m.parameters()] for pair in ((block, head), (twin, twin_head)))
     watch.expect_gradients(got, want, "block", "head")
     expect(any(g is not None for g in got), "nothing has a gradient: call backward on the local loss.")
     leaked = any(p.grad is not None for p in before.parameters())
@@ -179,11 +177,9 @@ def two_view_step(function: Callable) -> None:
     watch.expect_untouched("block buffers", "head buffers")
     _expect_features(answer[0], out, together)
     value = expect_number(answer[1].detach() if isinstance(answer[1], Tensor) else answer[1], "the loss")
-    mixed = close(value, together_loss)
-    expect(not mixed, "the loss is that of one joint pass: run the block on each view alone.")
-    expect(
-        close(value, loss.detach()), "the loss isn't head.loss(h, x, y) of both views' features, one behind the other."
-    )
+    expect(not close(value, mixed), "the loss is that of one joint pass: run the block on each view alone.")
+    right = close(value, loss.detach())
+    expect(right, "the loss isn't head.loss(h, x, y) of both views' features, one behind the other.")
     expect(
         all_close(got, want), "the loss is right, but not the gradients: it must reach the block through both views."
     )
