@@ -162,14 +162,14 @@ def two_view_step(function: Callable) -> None:
     (twin, twin_head), (joint, joint_head) = (copy.deepcopy((block, head)) for _ in range(2))
     out = torch.cat([twin(view) for view in given.detach().chunk(2)])
     loss = twin_head.loss(out, x, y)
-    loss.backward()
+    want = torch.autograd.grad(loss, [*twin.parameters(), *twin_head.parameters()])
     together = joint(given.detach())
     mixed = joint_head.loss(together, x, y).detach()
     with Watch(block=block, head=head, h=given, x=x, y=y) as watch:
         answer = ask(function, block, head, given, x, y)
     pair = isinstance(answer, tuple | list) and len(answer) == 2
     expect(pair, "return two things: the features of both views for the next block, and the loss.")
-    got, want = ([p.grad for m in pair for p in m.parameters()] for pair in ((block, head), (twin, twin_head)))
+    got = [p.grad for module in (block, head) for p in module.parameters()]
     watch.expect_gradients(got, want, "block", "head")
     expect(any(g is not None for g in got), "nothing has a gradient: call backward on the local loss.")
     leaked = any(p.grad is not None for p in before.parameters())
