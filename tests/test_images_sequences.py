@@ -5,12 +5,12 @@ import torch
 from small_files import gen
 
 from mankit.images import glyphs
-from mankit.images.sequences import GLYPHS, draw_films, edge
+from mankit.images.sequences import GLYPHS, MARK, draw_films, edge
 
 
 def marked_frames(frames):
-    """Which frames have a white edge: bool (n, T)."""
-    return (frames[..., edge()] == 255).all(dim=(2, 3))
+    """Which frames have an edge of the mark's colour: bool (n, T)."""
+    return (frames[..., edge()] == torch.tensor(MARK)[:, None]).all(dim=(2, 3))
 
 
 def test_films_have_one_marked_frame_and_room_for_the_question():
@@ -51,8 +51,7 @@ def test_the_same_generator_draws_the_same_films():
 
 
 @pytest.mark.parametrize(
-    "length, lag, said",
-    [(4, 4, r"length=4: choose lag \+ 1 = 5 frames or more"), (4, 0, "lag=0: choose 1 or more")],
+    "length, lag, said", [(4, 4, r"length=4: choose lag \+ 1 = 5 frames or more"), (4, 0, "lag=0: choose 1 or more")]
 )
 def test_a_lag_that_does_not_fit_is_said(length, lag, said):
     with pytest.raises(ValueError, match=said):

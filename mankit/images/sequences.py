@@ -1,6 +1,6 @@
 """Short films of drawn glyphs, with a label that needs memory over a known time.
 
-Each frame shows a glyph. One frame of a film has a white edge: the label is the glyph in it, and it is asked for
+Each frame shows a glyph. One frame of a film has a yellow edge: the label is the glyph in it, and it is asked for
 `lag` frames later. The frames between tell nothing, so credit has to travel exactly `lag` frames, by construction.
 """
 
@@ -15,6 +15,7 @@ from .glyphs import DRAWINGS, GLYPH, SIZE, balanced, everywhere, glyph_shapes, g
 GLYPHS = tuple(DRAWINGS)  # the five classes, "box", "square", ...
 SIDE = SIZE - GLYPH + 1  # places in a row
 JITTER = 1  # a glyph's corner is up to so many pixels from the middle: time is what is difficult here, not seeing
+MARK = (255, 255, 0)  # the edge's colour, yellow
 
 
 def draw_films(n: int, length: int, lag: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +36,8 @@ def draw_films(n: int, length: int, lag: int, generator: torch.Generator) -> tup
     places = corner[:, 0] * SIDE + corner[:, 1]  # `everywhere` goes row by row
     canvas = paint(ground(n * length, generator), glyphs[shown.flatten(), places], generator)
     frames = noisy(canvas, generator).unflatten(0, (n, length))
-    frames[torch.arange(n), marked] = frames[torch.arange(n), marked].masked_fill(edge(), 255)
+    row = torch.arange(n)
+    frames[row, marked] = torch.where(edge(), torch.tensor(MARK, dtype=torch.uint8)[:, None, None], frames[row, marked])
     return frames, labels, marked
 
 
