@@ -1,11 +1,13 @@
 """Lesson 8: each check passes its solution, and names the mistake of each classic wrong answer."""
 
+import pytest
 import torch
 from answers_08_cuts import EXERCISES as CUTS
-from exercises import Exercise, assert_each_check_has_its_exercise, then
+from exercises import Exercise, assert_each_check_has_its_exercise, assert_passes, then
 from torch.autograd.graph import saved_tensors_hooks
 
 from mankit.measure import SavedBytes
+from mankit.teach import films
 from mankit.teach.checks import recurrent as check
 
 
@@ -201,3 +203,22 @@ EXERCISES = [LSTM_STEP, REACH, KEPT_BYTES]
 
 def test_there_is_a_check_for_each_exercise():
     assert_each_check_has_its_exercise(check, EXERCISES + CUTS)
+
+
+LIBRARY = [
+    (REACH, films.reach),
+    (KEPT_BYTES, films.kept_bytes),
+    *zip(CUTS, [films.truncated_step, films.local_frames], strict=True),
+]
+
+
+@pytest.mark.parametrize("exercise, library", LIBRARY, ids=[exercise.name for exercise, _ in LIBRARY])
+def test_what_runs_for_an_unanswered_exercise_is_right(exercise, library, capsys):
+    assert_passes(exercise, library, capsys)
+
+
+def test_a_solved_step_and_the_cells_own_are_equal():
+    cell = torch.nn.LSTMCell(4, 3)
+    v, state = torch.randn(5, 4), (torch.randn(5, 3), torch.randn(5, 3))
+    for mine, own in zip(step(cell, v, state), films.cell_step(cell, v, state), strict=True):
+        torch.testing.assert_close(mine, own)
