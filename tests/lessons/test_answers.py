@@ -12,6 +12,7 @@ from answers_05_decisions import EXERCISES as DECISIONS
 from answers_05_twin import EXERCISES as TWIN
 from answers_06_lls import EXERCISES as LLS
 from answers_07_step import EXERCISES as TWO_VIEWS
+from answers_08_cuts import EXERCISES as CUTS
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
 from test_01_backprop import EXERCISES as BACKPROP
@@ -21,6 +22,7 @@ from test_04_man import EXERCISES as MAN
 from test_05_what_makes_man_work import EXERCISES as STUDY
 from test_06_family import EXERCISES as FAMILY
 from test_07_no_labels import EXERCISES as BARLOW
+from test_08_isolation_in_time import EXERCISES as RECURRENT
 
 LESSONS = {
     "01_backprop": BACKPROP + NET,
@@ -30,6 +32,7 @@ LESSONS = {
     "05_what_makes_man_work": STUDY + DECISIONS + TWIN,
     "06_family_of_heads": FAMILY + LLS,
     "07_no_labels": BARLOW + TWO_VIEWS,
+    "08_isolation_in_time": RECURRENT + CUTS,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
 NOT_YET = NOT_ASKED + RULE  # checks that no lesson asks for yet
