@@ -71,7 +71,7 @@ class LowRankWeight(nn.Module):
     """U diag(s) V^T of a weight (c_out, c_in * kh * kw): all `rank` singular values are parameters, and of the columns
     of U and V the first `trained`; the rest stand still until `draw_columns` draws them.
 
-    Source: SST (sparse spectral training), here without its new decompositions on the way.
+    Source: sparse spectral training (SST, Zhao et al. 2024), without its enhanced gradients and renewed decompositions.
     """
 
     def __init__(self, shape: torch.Size, rank: int, trained: int) -> None:
