@@ -47,8 +47,9 @@ def train(
     if recipe is None and profile != "paper":
         raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
     if recipe is not None:
-        found = Recipe.read(recipe) if recipe.endswith(".json") else cell(recipe).recipe
-        chosen = with_profile(found, profile).changed(**typed)
+        of_file = recipe.endswith(".json")
+        found = with_profile(Recipe.read(recipe), profile) if of_file else cell(recipe, profile).recipe
+        chosen = found.changed(**typed)
     else:
         chosen = lab_recipe(**typed)
     there = {"root": root, "download": download, "device": pick_device(device)}

@@ -21,34 +21,54 @@ from dataclasses import replace
 
 from ...errors import choose
 from ..recipe import Recipe
-from . import cifar10, controls, imagenet, memory, svhn_stl10
+from . import cifar10, controls, heads, imagenet, memory, svhn_stl10
 from .published import MARK, NETWORKS, PROFILES, SECONDARY, Cell, Published
 
 STUDIES = {"cifar10": cifar10, "svhn_stl10": svhn_stl10, "imagenet": imagenet, "memory": memory, "controls": controls}
 """The studies by name: modules, whose docstrings say what to expect."""
+OURS = {"heads": heads}  # studies that no paper has: every profile is a list of its own
 CELLS = [each for study in STUDIES.values() for each in study.CELLS]
 DATA = (cifar10.CIFAR10, svhn_stl10.SVHN, svhn_stl10.STL10, imagenet.IMAGENET)
 
-__all__ = ["MARK", "PROFILES", "SECONDARY", "STUDIES", "Cell", "Published", "cell", "cells", "trained", "with_profile"]
+__all__ = [
+    "MARK",
+    "OURS",
+    "PROFILES",
+    "SECONDARY",
+    "STUDIES",
+    "Cell",
+    "Published",
+    "cell",
+    "cells",
+    "trained",
+    "with_profile",
+]
 
 
 def cells(study: str | None = None, profile: str = "paper", lr: float | None = None) -> list[Cell]:
-    """The cells of a study (None: of all), with recipes for a profile; 'quick' and 'short' have fewer K.
+    """The cells of a study (None: of all papers'), with recipes for a profile; 'quick' and 'short' have fewer K.
 
     lr: the highest learning rate, in place of the profile's. Raises: ValueError for an unknown name.
     """
     if study is not None:
-        choose("study", study, STUDIES)
+        choose("study", study, [*STUDIES, *OURS])
     choose("profile", profile, PROFILES)
+    if study in OURS:
+        return [replace(each, recipe=_at(each.recipe, lr)) for each in OURS[study].cells(profile)]
     chosen = [each for each in CELLS if study in (None, each.study) and profile in each.profiles]
     return [replace(each, recipe=with_profile(each.recipe, profile, lr)) for each in chosen]
 
 
-def cell(name: str) -> Cell:
-    """A cell by its name, such as 'cifar10/resnet32/dgl/K16'. Raises: ValueError, with the nearest names."""
-    by_name = {each.name: each for each in CELLS}
+def cell(name: str, profile: str = "paper") -> Cell:
+    """A cell by its name, such as 'cifar10/resnet32/dgl/K16', with its recipe for a profile.
+
+    Raises: ValueError, with the nearest names.
+    """
+    study = name.partition("/")[0]
+    by_name = {each.name: each for each in (cells(study, profile) if study in OURS else CELLS)}
     choose("recipe", name, by_name, "`mankit recipes` lists them")
-    return by_name[name]
+    found = by_name[name]
+    return found if study in OURS else replace(found, recipe=with_profile(found.recipe, profile))
 
 
 def with_profile(recipe: Recipe, profile: str = "paper", lr: float | None = None) -> Recipe:
@@ -65,7 +85,11 @@ def with_profile(recipe: Recipe, profile: str = "paper", lr: float | None = None
         options = {name: same.get(name, value) for name, value in recipe.options.items()}
         recipe = recipe.but(options=options, warmup=1, weight_decay=5e-4, per_step=True, **budgets[recipe.data])
         recipe = _small(recipe) if profile == "quick" else recipe.but(bf16=True)
-    return recipe.but(lr=lr) if lr is not None else recipe
+    return _at(recipe, lr)
+
+
+def _at(recipe: Recipe, lr: float | None) -> Recipe:
+    return recipe if lr is None else recipe.but(lr=lr)
 
 
 def trained(recipe: Recipe) -> tuple[str, str]:
