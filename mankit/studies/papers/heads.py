@@ -26,7 +26,7 @@ from ...errors import choose
 from ...measure import best_checkpoints, checkpointed_flops, flops, saved_bytes
 from ...networks import build_network
 from ...rules import ONE_BLOCK, entry_of, local_net
-from ..recipe import Recipe, lab_recipe
+from ..recipe import lab_recipe
 from .published import Cell
 
 _NORM = {"norm": True}
@@ -39,15 +39,15 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {  # what decides comes firs
     "dgl-1c2f": ("dgl", {"head": "1c2f"}),
     "dgl-1c2f-norm": ("dgl", {"head": "1c2f", **_NORM}),
     "lls": ("lls", {}),
-    "auglocal-d1": ("auglocal", {"depth": 1}),  # published with norm
-    "auglocal-d1-bare": ("auglocal", {"depth": 1, "norm": False}),
-    "linear": ("greedy", {"pool": False}),
+    "auglocal-d1-norm": ("auglocal", {"depth": 1, **_NORM}),  # as published
+    "auglocal-d1": ("auglocal", {"depth": 1, "norm": False}),
     "linear-norm": ("greedy", {"pool": False, **_NORM}),
-    "man-bias": ("man", {"branches": "bias"}),
+    "linear": ("greedy", {"pool": False}),
     "man-bias-norm": ("man", {"branches": "bias", **_NORM}),
+    "man-bias": ("man", {"branches": "bias"}),
     "manpp": ("manpp", {}),  # with s fixed at 1 it is MAN
-    "predsim": ("predsim", {}),
     "predsim-norm": ("predsim", _NORM),
+    "predsim": ("predsim", {}),
     "infopro": ("infopro", {}),
     "infopro-norm": ("infopro", _NORM),
     "dgl-2c2f": ("dgl", {"head": "2c2f"}),
@@ -61,7 +61,7 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {  # what decides comes firs
 }
 CHEAP = ("greedy", "greedy-norm", "lls", "dgl-1c2f-norm", "man")  # also with a block for each layer
 FEW = ("bp", "greedy", "greedy-norm", "man", "man-norm")
-SOME = (*FEW, "dgl-1c2f", "dgl-1c2f-norm", "auglocal-d1", "auglocal-d1-bare", "lls")  # on real images
+SOME = (*FEW, "dgl-1c2f", "dgl-1c2f-norm", "auglocal-d1-norm", "auglocal-d1", "lls")  # on real images
 GLYPHS = {"data": "glyphs", "test_size": 2000}
 CIFAR = {"data": "cifar10", "size": 16}
 PROFILES = {  # what is trained in each: settings of the lab's recipe, K and methods
@@ -98,7 +98,7 @@ def _both_budgets(name: str, K: int, settings: dict[str, object]) -> list[Cell]:
     rule, options = METHODS[name]
     K = 1 if entry_of(rule).one_block else K
     recipe = lab_recipe(rule=rule, K=K, network=NETWORK, batch=BATCH, per_step=True, **options, **settings)
-    epochs = {name: recipe.epochs, name + EQUAL_FLOPS: max(1, round(recipe.epochs / cost(name, K)["flops_of_bp"]))}
+    epochs = {name: recipe.epochs, name + EQUAL_FLOPS: max(1, round(recipe.epochs * _flops("bp", 1) / _flops(name, K)))}
     return [
         Cell(
             f"heads/{recipe.data}/{each}/K{K}", "heads", recipe.data, NETWORK, label(name), K, recipe.but(epochs=n), ()
@@ -109,41 +109,45 @@ def _both_budgets(name: str, K: int, settings: dict[str, object]) -> list[Cell]:
 
 
 def label(name: str) -> str:
-    """A method in words: 'DGL 1c2f + norm', 'AugLocal depth=1 without norm'."""
+    """A method in words: 'DGL 1c2f + norm', 'AugLocal depth=1'."""
     rule, options = METHODS[name]
     words = [f"{value}" if option == "head" else f"{option}={value}" for option, value in options.items()]
     words = [word.replace("train_s=False", "fixed") for word in words]
     text = " ".join([entry_of(rule).label, *words])
-    return text.replace(" norm=True", " + norm").replace(" norm=False", " without norm")
+    return text.replace(" norm=True", " + norm").replace(" norm=False", "")
 
 
 def cost(name: str, K: int) -> dict[str, float]:
     """Of a training step, over BP's: bytes_of_bp (kept for the backward pass, the largest block) and flops_of_bp."""
-    (own_bytes, own_flops), (bytes_, flops_) = _measured(name, K), _measured("bp", 1)
-    return {"bytes_of_bp": own_bytes / bytes_, "flops_of_bp": own_flops / flops_}
+    return {"bytes_of_bp": _bytes(name, K) / _bytes("bp", 1), "flops_of_bp": _flops(name, K) / _flops("bp", 1)}
 
 
 @functools.cache
-def _measured(name: str, K: int) -> tuple[float, float]:
-    """Bytes and FLOPs for an image."""
-    rule, options = METHODS[name]
-    net, x, y = _net(lab_recipe(rule=rule, K=K, network=NETWORK, **options))
-    return max(saved_bytes(net, x, y)) / BATCH, flops(net, x[:4], y[:4]) / 4
+def _bytes(name: str, K: int) -> float:
+    """Of an image."""
+    return max(saved_bytes(*_net(name, K))) / BATCH
+
+
+@functools.cache
+def _flops(name: str, K: int) -> float:
+    """Of an image."""
+    net, x, y = _net(name, K)
+    return flops(net, x[:4], y[:4]) / 4
 
 
 def _checkpointed() -> dict[str, float]:
-    net, x, y = _net(lab_recipe(rule=ONE_BLOCK, K=1, network=NETWORK))
-    bytes_, flops_ = _measured("bp", 1)
-    return {
-        "bytes_of_bp": best_checkpoints(net, x, y)[0] / BATCH / bytes_,
-        "flops_of_bp": checkpointed_flops(net, x[:4], y[:4]) / 4 / flops_,
-    }
+    """The same of BP with a checkpoint at the best segments, in bytes; its work is that of one more forward pass."""
+    net, x, y = _net("bp", 1)
+    kept, again = best_checkpoints(net, x, y)[0] / BATCH, checkpointed_flops(net, x[:4], y[:4]) / 4
+    return {"bytes_of_bp": kept / _bytes("bp", 1), "flops_of_bp": again / _flops("bp", 1)}
 
 
-def _net(recipe: Recipe) -> tuple[LocalNet, Tensor, Tensor]:
-    """A recipe's network, and a batch of random images and labels."""
+def _net(name: str, K: int) -> tuple[LocalNet, Tensor, Tensor]:
+    """A method's network, and a batch of random images and labels."""
+    rule, options = METHODS[name]
     draw = torch.Generator().manual_seed(0)
-    net = local_net(*build_network(NETWORK), recipe.rule, recipe.K, image_shape=IMAGE, generator=draw, **recipe.options)
+    options = lab_recipe(rule=rule, K=K, **options).options
+    net = local_net(*build_network(NETWORK), rule, K, image_shape=IMAGE, generator=draw, **options)
     return net, torch.rand(BATCH, *IMAGE, generator=draw), torch.randint(10, (BATCH,), generator=draw)
 
 
@@ -160,7 +164,7 @@ def fair_table(runs: pd.DataFrame, profile: str) -> pd.DataFrame:
         rule, options = METHODS[method]
         row = {"method": label(method), "rule": rule, "options": json.dumps(options), "seeds": len(part)}
         row |= {column: part[column].iloc[0] for column in ("data", "network", "K", "lr")}
-        row |= interval(100 - part.error_last) | cost(method, row["K"])
+        row |= interval(100 - part.error_last) | cost(method, int(row["K"]))
         one_for_both = not scaled and name.replace(method, method + EQUAL_FLOPS) not in found
         budgets = ["FLOPs"] if scaled else ["epochs", "FLOPs"] if one_for_both else ["epochs"]
         rows += [row | {"budget": budget} for budget in budgets]
@@ -170,11 +174,7 @@ def fair_table(runs: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> dict[str, float]:
-    """accuracy, the mean of values in percent, and low and high of its interval by Student's t."""
-    values = np.asarray(values, dtype=float)
-    half = (
-        stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-        if len(values) > 1
-        else np.nan
-    )
-    return {"accuracy": values.mean(), "low": values.mean() - half, "high": min(100.0, values.mean() + half)}
+    """accuracy, the mean of values in percent, and low and high of its interval by Student's t (NaN of one value)."""
+    mean, few = float(np.mean(values)), len(values) < 2
+    half = np.nan if few else stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    return {"accuracy": mean, "low": float(np.clip(mean - half, 0, 100)), "high": float(np.clip(mean + half, 0, 100))}
