@@ -1,6 +1,7 @@
 """lr chosen for each cell on validation images: once, kept beside the runs, and said under the table."""
 
 import json
+from pathlib import Path
 
 import pytest
 from test_studies_study import TINY, tiny_cell
@@ -133,5 +134,23 @@ def test_a_factor_must_be_a_positive_number(wrong):
 def test_lr_and_tune_lr_exclude_each_other(mankit, tmp_path):
     result = mankit("reproduce", "controls", "--lr", "0.2", "--tune-lr", "-o", tmp_path / "out")
     assert result.code == 2 and "leave out one" in result.err and not (tmp_path / "out").exists()
-    result = mankit("reproduce", "controls", "--tune-lr", "--grid", "1;2", "-o", tmp_path / "out")
-    assert result.code == 2 and "--grid 1;2" in result.err and not (tmp_path / "out").exists()
+    result = mankit("reproduce", "controls", "--tune-lr", "--lr-grid", "1;2", "-o", tmp_path / "out")
+    assert result.code == 2 and "--lr-grid 1;2" in result.err and not (tmp_path / "out").exists()
+
+
+def test_the_command_and_its_notebook_show_the_rates(mankit, monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "train_study", lambda *_, **__: None)
+    grid = (1.0, 2.0)
+    cell = next(each for each in study.cells("controls", "quick") if each.method == "DGL")
+    (folder := tmp_path / "quick-tuned" / cell.name).mkdir(parents=True)
+    tune.keep(folder, cell.recipe, {0.1: [50.0, 60.0], 0.2: [70.0, 70.0]})
+    job = next(job for job in jobs_of("controls", "quick", 1, tmp_path, None, grid) if job.cell == cell)
+    train_in(tmp_path / "tiny", TINY)  # a finished run, in the place where it is looked for
+    job.folder.mkdir(parents=True)
+    (job.folder / "summary.json").write_bytes((tmp_path / "tiny" / "summary.json").read_bytes())
+    (job.folder / "recipe.json").write_text(job.recipe.to_json())
+    result = mankit("reproduce", "controls", "--tune-lr", "--lr-grid", "1,2", "-o", tmp_path)
+    assert result.code == 1 and "not run" in result.err  # but for one, nothing was trained
+    html = Path(result.out.strip().splitlines()[-1]).read_text()
+    assert "from 0.1, 0.2; at an end of it" in html and f"{cell.name} (0.2)" in html
+    assert "--tune-lr --lr-grid 1,2" in html and "1 of 1" in html

@@ -25,7 +25,7 @@ def reproduce(
     tune_lr: Annotated[
         bool, Option("--tune-lr", help="Choose lr for each cell on validation images (seed 0); kept with the runs.")
     ] = False,
-    grid: Annotated[str, Option(help="What --tune-lr tries, times the profile's lr.")] = "0.5,1,2,4",
+    lr_grid: Annotated[str, Option(help="What --tune-lr tries, times the profile's lr.")] = "0.5,1,2,4",
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
     root: Annotated[Path | None, Option(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
     out: Annotated[Path, Option("-o", "--out", help="Folder for runs, notebooks and report.")] = Path("runs/reproduce"),
@@ -44,7 +44,7 @@ def reproduce(
     from ..studies.study import jobs_of, train_study
 
     names = STUDIES if study == "all" else (study,)
-    tuned = _factors(grid) if tune_lr else False
+    tuned = _factors(lr_grid) if tune_lr else False
     for name in names:
         jobs_of(name, profile, seeds, out, lr, tuned)  # a wrong name is said before anything is trained
     pick_device(device)
@@ -86,4 +86,4 @@ def _factors(grid: str) -> list[float]:
     try:
         return [float(factor) for factor in grid.split(",")]
     except ValueError:
-        raise ValueError(f"--grid {grid}: give factors of lr with commas between, such as 0.5,1,2,4") from None
+        raise ValueError(f"--lr-grid {grid}: give factors of lr with commas between, such as 0.5,1,2,4") from None
