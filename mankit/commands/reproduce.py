@@ -16,15 +16,11 @@ def reproduce(
     study: Annotated[
         str, Argument(help="cifar10, svhn_stl10, imagenet, memory, controls, heads, or all (the papers').")
     ],
-    profile: Annotated[
-        str, Option(help="quick (2 CPU cores, minutes), short (a GPU, minutes to hours) or paper (as published).")
-    ] = "quick",
+    profile: Annotated[str, Option(help="quick (CPU, minutes), short (GPU) or paper (as published).")] = "quick",
     seeds: Annotated[int, Option(min=1, help="Train each cell with seed 0, 1, ... SEEDS-1.")] = 1,
     jobs: Annotated[int, Option(min=1, help="Runs at a time, each on one CPU thread; 1 on a GPU.")] = 1,
     lr: Annotated[float | None, Option(help="Another highest learning rate, for every rule.")] = None,
-    tune_lr: Annotated[
-        bool, Option("--tune-lr", help="Choose lr for each cell on validation images (seed 0); kept with the runs.")
-    ] = False,
+    tune_lr: Annotated[bool, Option("--tune-lr", help="Choose lr for each cell on validation images.")] = False,
     lr_grid: Annotated[str, Option(help="What --tune-lr tries, times the profile's lr.")] = "0.5,1,2,4",
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
     root: Annotated[Path | None, Option(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
