@@ -106,6 +106,13 @@ def test_the_kept_table_is_whole_and_its_costs_are_ours():
         assert heads.cost(names[row.method], row.K)["bytes_of_bp"] == pytest.approx(row.bytes_of_bp, rel=1e-2)
 
 
+def test_a_recipe_says_what_was_measured_with_it_and_with_which_rate(mankit):
+    kept = pd.read_csv(FILE).query("method == 'Greedy + norm' and data == 'glyphs' and K == 8").iloc[0]
+    text = mankit("recipes", "heads/glyphs/greedy-norm/K8", "--profile", "short").out
+    assert f"test accuracy with lr {kept.lr:g} {round(kept.accuracy, 1):g} % (mankit's)" in text
+    assert "mankit's" not in mankit("recipes", "heads/glyphs/greedy-norm/K8", "--profile", "quick").out
+
+
 def test_unknown_names_are_answered():
     with pytest.raises(ValueError, match="profile='fast'"):
         heads.cells("fast")

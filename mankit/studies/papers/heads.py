@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,8 @@ from ...errors import choose
 from ...measure import best_checkpoints, checkpointed_flops, flops, saved_bytes
 from ...networks import build_network
 from ...rules import ONE_BLOCK, entry_of, local_net
-from ..recipe import lab_recipe
-from .published import Cell
+from ..recipe import Recipe, lab_recipe
+from .published import Cell, Published
 
 _NORM = {"norm": True}
 METHODS: dict[str, tuple[str, dict[str, object]]] = {  # what decides comes first; the lab's head is 0c1f
@@ -77,6 +78,7 @@ PROFILES = {  # what is trained in each: settings of the lab's recipe, K and met
         (CIFAR | {"epochs": 30}, 8, tuple(METHODS)),
     ],
 }
+KEPT = "short"  # the profile of data/heads.csv
 NETWORK, BATCH, IMAGE = "lab16", 50, (3, 16, 16)
 EQUAL_FLOPS = "-flops"  # at the end of a cell's method
 CSV = "method rule options data network K budget lr seeds accuracy low high bytes_of_bp flops_of_bp".split()
@@ -98,14 +100,30 @@ def _both_budgets(name: str, K: int, settings: dict[str, object]) -> list[Cell]:
     rule, options = METHODS[name]
     K = 1 if entry_of(rule).one_block else K
     recipe = lab_recipe(rule=rule, K=K, network=NETWORK, batch=BATCH, per_step=True, **options, **settings)
-    epochs = {name: recipe.epochs, name + EQUAL_FLOPS: max(1, round(recipe.epochs * _flops("bp", 1) / _flops(name, K)))}
-    return [
-        Cell(
-            f"heads/{recipe.data}/{each}/K{K}", "heads", recipe.data, NETWORK, label(name), K, recipe.but(epochs=n), ()
+    found = [_cell(name, recipe, "epochs", settings)]
+    epochs = max(1, round(recipe.epochs * _flops("bp", 1) / _flops(name, K)))
+    return found + [_cell(name + EQUAL_FLOPS, recipe.but(epochs=epochs), "FLOPs", settings)] * (epochs != recipe.epochs)
+
+
+def _cell(name: str, recipe: Recipe, budget: str, settings: dict[str, object]) -> Cell:
+    """A cell; in place of published numbers stands what data/heads.csv holds of it."""
+    method, K = label(name.removesuffix(EQUAL_FLOPS)), recipe.K
+    rows = _kept() if any(settings == each for each, _, _ in PROFILES[KEPT]) else []
+    ours = tuple(
+        Published(
+            float(f"{row.accuracy:.1f}"), "%", f"test accuracy with lr {row.lr:g}", "mankit's own", "data/heads.csv"
         )
-        for each, n in epochs.items()
-        if each == name or n != recipe.epochs
-    ]
+        for row in rows
+        if (row.method, row.data, row.K, row.budget) == (method, recipe.data, K, budget)
+    )
+    return Cell(f"heads/{recipe.data}/{name}/K{K}", "heads", recipe.data, NETWORK, method, K, recipe, ours)
+
+
+@functools.cache
+def _kept() -> list:
+    """The rows of data/heads.csv; none where mankit was installed without it."""
+    file = Path(__file__).parents[3] / "data" / "heads.csv"
+    return list(pd.read_csv(file).itertuples()) if file.is_file() else []
 
 
 def label(name: str) -> str:
@@ -130,7 +148,9 @@ def _bytes(name: str, K: int) -> float:
 
 @functools.cache
 def _flops(name: str, K: int) -> float:
-    """Of an image."""
+    """Of an image; BatchNorm isn't in them."""
+    if name.endswith("-norm"):
+        return _flops(name.removesuffix("-norm"), K)
     net, x, y = _net(name, K)
     return flops(net, x[:4], y[:4]) / 4
 
