@@ -76,10 +76,13 @@ def test_the_table_has_a_row_for_each_method_and_budget(tmp_path):
     runs = read_study("heads", "short", 3, tmp_path)  # nothing is trained there
     assert heads.fair_table(runs, "short").empty
     names = ["heads/glyphs/bp/K1", "heads/glyphs/man/K8", "heads/glyphs/man-flops/K8", "heads/glyphs/greedy-norm/K8"]
+    names.append("heads/cifar10/lls/K8")
     done = runs.cell.isin(names)
     runs.loc[done, ["status", "error_last"]] = ["done", 10.0]
     runs.loc[(runs.cell == names[1]) & (runs.seed == 2), "error_last"] = 40.0
-    table = heads.fair_table(runs, "short").set_index(["method", "budget"])
+    whole = heads.fair_table(runs, "short")
+    assert set(whole[whole.method == "LLS"].data) == {"cifar10"}
+    table = whole[whole.data == "glyphs"].set_index(["method", "budget"])
     assert list(table.reset_index().columns.sort_values()) == sorted(heads.CSV)
     assert set(table.index) == {
         (name, budget) for name in ("BP", heads.CHECKPOINTED, "MAN", "Greedy + norm") for budget in ("epochs", "FLOPs")

@@ -110,9 +110,7 @@ def _cell(name: str, recipe: Recipe, budget: str, settings: dict[str, object]) -
     method, K = label(name.removesuffix(EQUAL_FLOPS)), recipe.K
     rows = _kept() if any(settings == each for each, _, _ in PROFILES[KEPT]) else []
     ours = tuple(
-        Published(
-            float(f"{row.accuracy:.1f}"), "%", f"test accuracy with lr {row.lr:g}", "mankit's own", "data/heads.csv"
-        )
+        Published(round(row.accuracy, 1), "%", f"test accuracy with lr {row.lr:g}", "mankit's own", "data/heads.csv")
         for row in rows
         if (row.method, row.data, row.K, row.budget) == (method, recipe.data, K, budget)
     )
@@ -183,7 +181,7 @@ def fair_table(runs: pd.DataFrame, profile: str) -> pd.DataFrame:
         method, scaled = name.split("/")[2].removesuffix(EQUAL_FLOPS), EQUAL_FLOPS in name
         rule, options = METHODS[method]
         row = {"method": label(method), "rule": rule, "options": json.dumps(options), "seeds": len(part)}
-        row |= {column: part[column].iloc[0] for column in ("data", "network", "K", "lr")}
+        row |= {column: part[column].iloc[0] for column in ("network", "K", "lr")} | {"data": found[name].recipe.data}
         row |= interval(100 - part.error_last) | cost(method, int(row["K"]))
         one_for_both = not scaled and name.replace(method, method + EQUAL_FLOPS) not in found
         budgets = ["FLOPs"] if scaled else ["epochs", "FLOPs"] if one_for_both else ["epochs"]
