@@ -2,7 +2,7 @@
 
 Command: mankit reproduce heads --profile short --seeds 3 --tune-lr --lr-grid 1,2,4 (data/heads.csv is what it gave)
 Time: quick 50 seconds, short about 2 hours for the glyphs and 1 for CIFAR-10 (see MANKIT_DATA) on an idle CPU core.
-Expected: no paper reports this. BatchNorm before a head's linear layer is worth more than the rule: in 'short' it brings
+Expected: no paper reports this. BatchNorm before a head's linear layer is worth more than the rule: in 'short' it takes
     Greedy, the cheapest, to MAN's accuracy (recipe heads/glyphs/greedy-norm/K8: 98.3 beside 94.7; CIFAR-10 37.8 beside
     34.5) at 0.24 of BP's bytes and 0.93 of its FLOPs. What data/heads.csv doesn't hold hasn't been run.
 Departures: none, since nothing was published; 'paper' has more images and epochs, and hasn't been run.
