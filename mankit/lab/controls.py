@@ -144,7 +144,9 @@ def _option(name: str, kind: object, value: object, words: str) -> w.Widget:
         if not isinstance(value, int | float):
             raise ValueError(f"{name}={value}: the panel has one weight for all blocks; give a number")
         low, high = between or (min(0.0, value), max(5.0, value))
-        return labelled(w.FloatSlider, title, words, value=value, min=low, max=high, step=(high - low) / 20)
+        digits = ".2f" if high > 0.1 else ".4f"
+        how = dict(value=value, min=low, max=high, step=(high - low) / 20, readout_format=digits)
+        return labelled(w.FloatSlider, title, words, **how)
     if kind is int:
         return labelled(w.BoundedIntText, title, words, value=value, min=min(0, value), max=10**6)
     return labelled(w.Text, title, words, value=str(value), continuous_update=False)

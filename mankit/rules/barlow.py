@@ -5,17 +5,25 @@ Siddiqui, Krueger, LeCun, Deny: "Blockwise Self-Supervised Learning at Scale", T
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import at_least
-from ..heads import Head, Place
+from ..heads import Between, Head, Place, Share
 from ..networks import init_weights
 
 
 def barlow(
-    place: Place, *, expand: int = 128, project: int = 256, kernel: int = 1, lam: float = 0.0051, noise: float = 0.0
+    place: Place,
+    *,
+    expand: int = 128,
+    project: int = 256,
+    kernel: int = 1,
+    lam: Annotated[float, Between(0, 0.05)] = 0.0051,
+    noise: Share = 0.0,
 ) -> Head:
     """Blockwise Barlow Twins: redundancy reduction between two views at every block; the classifier is a probe.
 
