@@ -27,7 +27,7 @@ class Head(nn.Module):
     """
 
     has_logits = True  # False where a loss needs no class scores (contrastive): then there is no own accuracy
-    views = 1  # of each image in a training batch, one view of all behind the other; each meets BatchNorm alone
+    views = 1  # of each image in a training batch, one view of all images behind the other
     average: nn.Module | None = None  # a moving average of the next block's first layer, where there is one ...
     decay: float | None = None  # ... and its decay, which may be set between two steps
 
@@ -42,9 +42,9 @@ class Head(nn.Module):
         """The local loss, a scalar. h: the block's features; x: the images in [0, 1]; y: labels."""
         return F.cross_entropy(self(h), y)
 
-    def hand_on(self, h: Tensor) -> Tensor:
-        """What this head and the next block see of the block's features in training."""
-        return h
+    def through(self, block: nn.Module, h: Tensor) -> Tensor:
+        """The block's features of a training batch h, for this head's loss and for the next block."""
+        return block(h)
 
     def after_step(self, next_block: nn.Module) -> None:
         """Called once a batch, when this block has its gradients; never for the last block."""

@@ -32,7 +32,7 @@ class Step:
 
 def block_forward(block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """(features, local loss) of one block on one batch: what may be compiled."""
-    out = head.hand_on(block(h) if head.views == 1 else torch.cat([block(view) for view in h.chunk(head.views)]))
+    out = head.through(block, h) if isinstance(head, Head) else block(h)  # any module with a loss will do as a head
     return out, head.loss(out, x, y)
 
 

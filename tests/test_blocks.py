@@ -106,7 +106,7 @@ def test_every_K_and_rule_builds_and_runs(make_net, make_batch, rule, K):
     net = make_net(rule, K=K)
     x, y = make_batch()
     for head, h in zip(net.heads, net.features(x), strict=True):
-        assert head(h).shape == (8, 4)
+        assert head(h).shape == (8, 4) or not head.has_logits
         assert head.loss(h, x, y).isfinite()
 
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mankit import charts
-from mankit.charts import LOOKS, Bars, look, png
+from mankit.charts import LOOKS, Axis, Bars, Chart, Look, Plot, look, png
 from mankit.charts import looks as style
 
 NAN = float("nan")
 PLOTLY = "application/vnd.plotly.v1+json"
 ACCURACY = {"BP": [[20.5, 60, 98.0], [19.5, 62, 98.4]], "DGL": [60, 65, 70], "decay 0.5": [55, 60, 72.5]}
+BYTES = {"BP": {"weights": 1, "activations": 4.5}, "DGL": {"weights": 2, "activations": 0.5}}
 CKA = np.array([[1.0, 0.25], [0.5, 0.125]])
 FIGURES = {
     "cut": lambda: charts.cut_picture([2, 1, 1, 1, 1, 1, 1, 1], rule="MAN", look_ahead=True),
@@ -28,6 +29,7 @@ FIGURES = {
     "accuracy": lambda: charts.block_accuracy(ACCURACY, chance=10),
     "curves": lambda: charts.curves({"BP": (range(1, 101), np.geomspace(2.3, 0.01, 100))}),
     "bars": lambda: charts.bars({"BP": 15.7, "DGL": [4.8, 5.2], "new": NAN}, "memory (MiB)", "Memory"),
+    "stacked": lambda: charts.stacked(BYTES, "kept (MiB)", "Kept", limit=("budget", 4)),
     "cka": lambda: charts.cka_heatmaps({"": np.eye(16)}),
     "ckas": lambda: charts.cka_heatmaps({"DGL": CKA, "MAN": np.eye(8)}),
     "images": lambda: charts.image_grid(np.random.default_rng(0).random((12, 3, 16, 16)), ["a"] * 12),
@@ -178,9 +180,39 @@ def test_bars_carry_value_and_hatch(monkeypatch):
     assert alt == "Memory. BP: 15.7 MiB; DGL: 5 MiB (4.8 to 5.2 over the seeds); new: no value."
 
 
+def test_stacked_bars_say_their_parts_and_stand_on_each_other():
+    chart = FIGURES["stacked"]()
+    fig = figure(chart)
+    assert chart.words == (
+        "Kept. BP: 5.5 MiB (weights 1, activations 4.5); DGL: 2.5 MiB (weights 2, activations 0.5); budget: 4 MiB."
+    )
+    assert [(t.type, t.name) for t in fig.data] == [("bar", "weights"), ("bar", "activations"), ("scatter", "budget")]
+    assert fig.layout.barmode == "stack" and fig.layout.showlegend
+    assert [list(t.y) for t in fig.data] == [[1, 2], [4.5, 0.5], [4, 4]]
+    patterns, colors = (
+        {t.marker[part] if part == "color" else t.marker.pattern.shape for t in fig.data[:2]}
+        for part in ("color", "pattern")
+    )
+    assert len(patterns) == len(colors) == 2, "parts differ by colour and hatch"
+    assert [note.text for note in fig.layout.annotations] == ["5.5", "2.5"]
+
+
+def test_the_png_pen_stacks_too():
+    """The pixels in the middle of a bar: a third as many in the upper part's colour, all above the lower part's."""
+    sets = [Bars(["a"], [3], [Look("red")], "low"), Bars(["a"], [1], [Look("blue")], "high")]
+    image = pixels(Chart([Plot(sets, Axis(range=(-0.5, 0.5)), Axis(range=(0, 5)))], "words"))
+    middle = [tuple(pixel) for pixel in image[:, 300]]
+    low, high = ([i for i, pixel in enumerate(middle) if pixel == rgb] for rgb in ((213, 94, 0), (0, 114, 178)))
+    assert len(low) == pytest.approx(3 * len(high), rel=0.05) and max(high) < min(low)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
+        (lambda: charts.stacked({}, "x"), "at least one"),
+        (lambda: charts.stacked({"BP": {"a": 1}, "DGL": {"b": 1}}, "x"), r"'DGL' has the parts \['b'\]: .* \['a'\]"),
+        (lambda: charts.stacked({"BP": {"a": -1}}, "x"), "a part of -1"),
+        (lambda: charts.stacked({"BP": {"a": NAN}}, "x"), "a part of nan"),
         (lambda: charts.block_accuracy({}), "at least one"),
         (lambda: charts.block_accuracy([1, 2]), "give a dict"),
         (lambda: charts.block_accuracy({"BP": [[1, 2], [3]]}), "'BP' holds lists of different lengths"),

@@ -60,6 +60,7 @@ def alone(*marks, **axes) -> Chart:
         (lambda: alone(Line([1, 2], [1, 2], low=[1], high=[2])), "2 xs but 1 ys"),
         (lambda: alone(Bars(["a"], [1, 2], [Look()])), "1 names, 2 heights and 1 looks"),
         (lambda: alone(*[Bars(["a"], [1], [Look()])] * 2), "one set of bars"),
+        (lambda: alone(*(Bars([n], [1], [Look()], "set") for n in "ab")), "several of the same names"),
         (lambda: alone(Heat([1, 2])), "rows and columns"),
         (lambda: alone(Picture(np.zeros((4, 4, 3)))), "uint8"),
         (lambda: Axis(labels=["a"]), "1 labels"),
@@ -78,6 +79,7 @@ def test_what_cannot_be_drawn_is_refused_when_it_is_made(make, message):
 ONE_OF_EACH = {
     "line": [Line([0, 5, 9], [0, NAN, 9], "a", look("DGL"), low=[0, NAN, 8], high=[1, NAN, 9], hover=("step", " %"))],
     "bars": [Bars(["a", "b"], [5, NAN], [look("BP"), look("MAN")])],
+    "stacked": [Bars(["a", "b"], [h, NAN], [Look(h2)] * 2, n) for h, h2, n in ((5, "red", "s"), (3, "blue", "t"))],
     "heat": [Heat([[0.5, NAN], [1, 0]], texts=[["a", ""], ["b", "c"]], scale="CKA")],
     "picture": [Picture(np.zeros((8, 8, 3), np.uint8))],
     "box": [Box(1, 1, 8, 8, fill="blue", dash="dash")],

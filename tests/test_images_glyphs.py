@@ -36,5 +36,5 @@ def test_glyphs_do_not_overlap():
     side = 10
     y, x = places // side, places % side
     assert ((y[:, 0] - y[:, 1]).abs().ge(7) | (x[:, 0] - x[:, 1]).abs().ge(7)).all()
-    shapes = glyphs._everywhere(torch.ones(1, 7, 7, dtype=torch.bool))[0]
+    shapes = glyphs.everywhere(torch.ones(1, 7, 7, dtype=torch.bool))[0]
     assert not (shapes[places[:, 0]] & shapes[places[:, 1]]).any()

@@ -93,6 +93,31 @@ def test_reads_well_without_running(path):
         assert words.split(".")[0].split("+")[0][:40] in html.replace("&amp;", "&")  # and in words
 
 
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"batch": 0}, "batch=0: choose 2 or more"),
+        ({"batch": 2.5}, "batch=2.5: choose a whole number, 2 or more"),
+        ({"seeds": 0}, "seeds=0: choose 1 or more"),
+        ({"rival_batch": "many"}, "rival_batch=many: choose 4 or more"),
+        ({"rival_steps": 1}, "rival_steps=1: choose 10 or more"),
+        ({"budget": 0}, "budget=0: choose a number from 0.2 to 1.0"),
+        ({"lr": float("nan")}, "lr=nan: choose 0.0 or more"),
+    ],
+    ids=str,
+)
+def test_the_memory_notebook_says_what_its_parameters_may_be(wrong, said):
+    nb = nbformat.read(ROOT / "notebooks" / "reproduce" / "memory.ipynb", as_version=4)
+    parameters, check = code_cells(nb)[:2]
+    names = {}
+    exec(parameters.source, names)
+    exec(check.source, names)  # what stands there may be
+    names |= wrong
+    with pytest.raises(ValueError) as caught:
+        exec(check.source, names)
+    assert str(caught.value) == said
+
+
 @pytest.mark.parametrize("parameters", [{"K": 1, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
 def test_the_tour_runs_with_other_parameters(tmp_path, parameters):
     tour = ROOT / "notebooks" / "00_tour.ipynb"

@@ -98,14 +98,20 @@ def test_the_classifier_only_reads(make_net, make_batch):
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))  # labels don't reach the block
 
 
-def test_noise_is_added_in_training_only(make_net, make_batch):
+def test_a_block_meets_one_view_at_a_time(make_net, make_batch):
+    net, (x, _) = make_net("barlow", K=2, **SMALL), make_batch()
+    block, (one, other) = net.blocks[0], x.chunk(2)
+    for head in net.heads:  # the last block has one too
+        h = head.through(block, x)
+        assert torch.equal(h, torch.cat([block(one), block(other)]))
+        assert not torch.allclose(h, block(x))  # statistics over both views are others
+
+
+def test_noise_is_added_behind_a_block(make_net, make_batch):
     net, (x, _) = make_net("barlow", K=2, noise=0.25, **SMALL), make_batch()
-    head, h = net.heads[0], net.blocks[0](x).detach()
-    noisy = head.train().hand_on(h)
+    h, noisy = (torch.cat([net.blocks[0](view) for view in x.chunk(2)]), net.heads[0].through(net.blocks[0], x))
     added = [(a - b).std() / b.std() for a, b in zip(noisy.chunk(2), h.chunk(2), strict=True)]
     assert all(0.2 < share < 0.3 for share in added)
-    assert torch.equal(head.eval().hand_on(h), h)
-    assert torch.equal(make_net("barlow", K=2, **SMALL).heads[0].train().hand_on(h), h)
 
 
 def test_two_views_of_each_image_by_draws_of_their_own():

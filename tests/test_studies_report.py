@@ -16,7 +16,7 @@ def runs_of(errors, profile="quick"):
     for name, by_seed in errors.items():
         each, recipe = cell(name), with_profile(cell(name).recipe, profile)
         same = (name, each.method, *trained(recipe), each.K, recipe.K)
-        rows += [(*same, seed, error, error, 1.0, "done") for seed, error in enumerate(by_seed)]
+        rows += [(*same, seed, error, error, 1.0, "done", 0.1, "") for seed, error in enumerate(by_seed)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -16,7 +16,7 @@ import pytest
 from processes import interruptible
 
 from mankit.studies import Recipe, read_run, report, study, train_in
-from mankit.studies.papers import STUDIES, Cell, Published, cells
+from mankit.studies.papers import OURS, STUDIES, Cell, Published, cells
 from mankit.studies.report import failures, read_study
 from mankit.studies.study import jobs_of, train_study
 
@@ -184,4 +184,4 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
 
 
 def test_studies_have_a_notebook_each():
-    assert {path.stem for path in (ROOT / "notebooks" / "reproduce").glob("*.ipynb")} == {*STUDIES, "sweep"}
+    assert {path.stem for path in (ROOT / "notebooks" / "reproduce").glob("*.ipynb")} == {*STUDIES, *OURS, "sweep"}

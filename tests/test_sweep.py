@@ -308,7 +308,7 @@ def test_what_is_plotted_is_accuracy_or_the_first_number():
     [
         ([], "no grid: give at least one axis, as in -g K 1,2,4,8"),
         (["-g", "k", "1,2"], "parameter='k': choose from K, decay, rule, seed"),
-        (["-g", "deca", "1,2"], "did you mean 'decay' or 'head'?"),
+        (["-g", "deca", "1,2"], "did you mean 'decay' or"),
         (["-g", "K"], "-g K: give a name and a value, as in -g K 2,4,8"),
         (["-g", "K", "1,,2"], "a value is missing between commas"),
         (["-g", "K", "1,1"], "each once"),

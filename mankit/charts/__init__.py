@@ -6,10 +6,10 @@
 from .display import bundle, show
 from .looks import LOOKS, Look, look
 from .pictures import cut_picture, image_grid
-from .plots import bars, block_accuracy, cka_heatmaps, curves
+from .plots import bars, block_accuracy, cka_heatmaps, curves, stacked
 from .png_pen import png
 from .record import Axis, Bars, Box, Chart, Heat, Line, Picture, Plot, Stroke, Text
 
 __all__ = ["Axis", "Bars", "Box", "Chart", "Heat", "Line", "Look", "Picture", "Plot", "Stroke", "Text"]  # the record
-__all__ += ["bars", "block_accuracy", "cka_heatmaps", "curves", "cut_picture", "image_grid"]
+__all__ += ["bars", "block_accuracy", "cka_heatmaps", "curves", "cut_picture", "image_grid", "stacked"]
 __all__ += ["LOOKS", "bundle", "look", "png", "show"]

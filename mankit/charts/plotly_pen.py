@@ -29,7 +29,7 @@ def spec(chart: Chart) -> dict[str, Any]:
     Floats have 5 significant digits; a NaN is None.
     """
     left, right, top, bottom = chart.margins()
-    data, notes, shapes, axes, legend = [], [], [], {}, chart.lines()
+    data, notes, shapes, axes, legend = [], [], [], {}, chart.named()
     for i, (plot, domain) in enumerate(chart.placed()):
         n = str(i + 1) if i else ""
         place = dict(xaxis=f"x{n}", yaxis=f"y{n}") if len(chart.plots) > 1 else {}
@@ -57,6 +57,7 @@ def spec(chart: Chart) -> dict[str, Any]:
         legend=dict(itemwidth=44, title=dict(text=chart.legend) if chart.legend else None),
         meta=dict(alt=chart.words),
         showlegend=True if legend else None,
+        barmode="stack" if any(len(plot.of(Bars)) > 1 for plot in chart.plots) else None,
         hovermode="closest" if legend else None,
         annotations=notes or None,
         shapes=shapes or None,
@@ -84,7 +85,7 @@ def _text(text: str) -> str:
     return html.escape(text, quote=False).replace("\n", "<br>")
 
 
-def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any]:
+def _trace(mark: Any, domain: tuple, legend: list[Line | Bars]) -> dict[str, Any]:
     match mark:
         case Line():
             return _line(mark, legend)
@@ -92,8 +93,9 @@ def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any]:
             looks = mark.looks
             pattern = dict(shape=[look.hatch for look in looks], fillmode="overlay", fgcolor="white")
             marker = dict(color=[paint(look.color) for look in looks], pattern=pattern)
-            names, shown = [_text(name) for name in mark.names], False if legend else None  # lines alone stand there
-            return dict(type="bar", x=names, y=mark.heights, marker=marker, showlegend=shown)
+            names, shown = [_text(name) for name in mark.names], False if legend and mark not in legend else None
+            title = _text(mark.name) if mark.name else None
+            return dict(type="bar", x=names, y=mark.heights, marker=marker, name=title, showlegend=shown)
         case Heat():
             return _heat(mark, domain)
         case Picture():
@@ -103,7 +105,7 @@ def _trace(mark: Any, domain: tuple, legend: list[Line]) -> dict[str, Any]:
             return dict(type="image", source=source, hoverinfo="skip")
 
 
-def _line(line: Line, legend: list[Line]) -> dict[str, Any]:
+def _line(line: Line, legend: list[Line | Bars]) -> dict[str, Any]:
     look, color = line.look, paint(line.look.color)
     mode = "+".join(["lines"] * bool(look.dash) + ["markers"] * bool(look.symbol))
     many = dict(maxdisplayed=16) if look.dash else dict(color=color)

@@ -69,6 +69,39 @@ def bars(values: Mapping[str, float | Sequence[float]], ylabel: str, title: str 
     return Chart([plot], f"{title or ylabel}. {'; '.join(parts)}.", title)
 
 
+def stacked(
+    values: Mapping[str, Mapping[str, float]], ylabel: str, title: str = "", limit: tuple[str, float] | None = None
+) -> Chart:
+    """A bar for each name, made of parts that stand on each other, part: value, its sum above it.
+
+    limit: a name and a height, drawn as a line across. Raises ValueError for an empty dict, parts that differ from bar
+    to bar, and values that aren't numbers of 0 or more.
+    """
+    parts = list(next(iter(_named(values).values())))
+    for name, of_bar in values.items():
+        if list(of_bar) != parts:
+            raise ValueError(f"{name!r} has the parts {list(of_bar)}: give those of the first bar, {parts}")
+    table = np.array([_table(name, list(v.values()), (1,), "a number a part") for name, v in values.items()])  # (N, P)
+    if not (table >= 0).all():
+        raise ValueError(f"the bars have a part of {np.min(table):g}: give numbers of 0 or more")
+    sums, room = table.sum(1), max(6, 78 // len(table))
+    names = ["\n".join(textwrap.wrap(name, room, break_long_words=False)) for name in values]
+    marks = [Bars(names, table[:, i], [look] * len(names), parts[i]) for i, look in enumerate(looks(parts))]
+    marks += [Text(i, value, say.say(value), at="above", lift=3) for i, value in enumerate(sums)]
+    unit = say.unit(ylabel)
+    words = [f"{n}: {say.say(sums[i], unit)} ({_parts(parts, table[i])})" for i, n in enumerate(values)]
+    if limit:
+        marks.append(Line([-0.5, len(names) - 0.5], [limit[1]] * 2, limit[0], Look("black", "dot"), width=1.5))
+        words.append(f"{limit[0]}: {say.say(limit[1], unit)}")
+    top = max(*sums, limit[1] if limit else 0) * 1.12 or 1.0
+    plot = Plot(marks, Axis(range=(-0.5, len(names) - 0.5), grid=False), Axis(ylabel, (0, top)))
+    return Chart([plot], f"{title or ylabel}. {'; '.join(words)}.", title)
+
+
+def _parts(parts: Sequence[str], values: np.ndarray) -> str:
+    return ", ".join(f"{part} {say.number(value)}" for part, value in zip(parts, values, strict=True))
+
+
 def cka_heatmaps(
     matrices: Mapping[str, Sequence], xlabel: str = "block", ylabel: str = "block", title: str = "CKA"
 ) -> Chart:

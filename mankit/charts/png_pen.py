@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from matplotlib.style import context
 from matplotlib.ticker import AutoLocator
 from PIL import Image
@@ -58,16 +58,27 @@ def png(chart: Chart, scale: float = 1.0) -> bytes:
 def _around(page: Figure, chart: Chart) -> None:
     """The legend and the title."""
     left, right, top, _ = chart.margins()
-    if handles := [Line2D([], [], **_style(line), label=line.name) for line in chart.lines()]:
+    if handles := [_handle(mark) for mark in chart.named()]:
         corner = (1 - (right - 0.02 * (chart.width - left - right)) / chart.width, 1 - top / chart.height)
         page.legend(handles=handles, title=chart.legend or None, loc="upper left", bbox_to_anchor=corner)
     place = left / chart.width, 1 - top / 2 / chart.height
     page.text(*place, "\n".join(textwrap.wrap(chart.title, 80)), size=17 * PT, color=INK, va="center")
 
 
+def _handle(mark: Line | Bars) -> Line2D | Patch:
+    """What stands before a name in the legend."""
+    if isinstance(mark, Line):
+        return Line2D([], [], **_style(mark), label=mark.name)
+    first = mark.looks[0]
+    return Patch(facecolor=paint(first.color), edgecolor="white", linewidth=0, hatch=first.hatch, label=mark.name)
+
+
 def _plot(ax: Axes, plot: Plot) -> None:
+    ground = 0.0  # where the next set of bars stands
     for mark in plot.marks:
-        _draw(ax, mark)
+        _draw(ax, mark, ground)
+        if isinstance(mark, Bars):
+            ground = ground + np.nan_to_num(np.asarray(mark.heights, dtype=float))
     _axis(ax, "x", plot.x)
     _axis(ax, "y", plot.y)
     if plot.title:
@@ -91,15 +102,16 @@ def _axis(ax: Axes, which: str, axis: Axis) -> None:
     drawn.grid(axis.grid and axis.shown)
 
 
-def _draw(ax: Axes, mark: Mark) -> None:
-    """Draw a mark where the axes say; shapes and texts leave the range of the axes as it is."""
+def _draw(ax: Axes, mark: Mark, ground: float | np.ndarray) -> None:
+    """Draw a mark where the axes say, bars on `ground`; shapes and texts leave the range of the axes as it is."""
     match mark:
         case Line():
             _line(ax, mark)
         case Bars():
             hatch = [look.hatch for look in mark.looks]
             color = [paint(look.color) for look in mark.looks]
-            ax.bar(range(len(hatch)), mark.heights, 0.8, color=color, edgecolor="white", linewidth=0, hatch=hatch)
+            style = dict(color=color, edgecolor="white", linewidth=0, hatch=hatch)
+            ax.bar(range(len(hatch)), mark.heights, 0.8, ground, **style)
             ax.set_xticks(range(len(hatch)), mark.names)
             ax.set_xlim(-0.5, len(hatch) - 0.5)
         case Heat():

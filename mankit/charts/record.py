@@ -40,11 +40,15 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """Bars from 0, the first at x = 0, the next at 1, ...; a NaN is a gap."""
+    """Bars from 0, the first at x = 0, the next at 1, ...; a NaN is a gap.
+
+    Several sets in a plot stand on each other, in their order, and each has a `name`, which stands in the legend.
+    """
 
     names: Sequence[str]
     heights: Numbers
     looks: Sequence[Look]
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +174,9 @@ class Plot:
     def __post_init__(self) -> None:
         for mark in self.marks:
             check(mark)
-        if len(self.of(Bars)) > 1:
-            raise ValueError("a plot has one set of bars: give all of them at once, or another plot")
+        sets = self.of(Bars)
+        if len(sets) > 1 and not all(bars.name and bars.names == sets[0].names for bars in sets):
+            raise ValueError("a plot has one set of bars, or several of the same names that have a name each")
 
     def of(self, *kinds: type) -> list[Any]:
         """The marks of these kinds, in order."""
@@ -223,15 +228,19 @@ class Chart:
             yield plot, (left, bottom, left + wide, bottom + high)
 
     def lines(self) -> list[Line]:
-        """The lines that stand in the legend: the first of each name."""
-        lines = [line for plot in self.plots for line in plot.of(Line) if line.name]
-        return [line for i, line in enumerate(lines) if line.name not in {other.name for other in lines[:i]}]
+        """The lines that stand in the legend."""
+        return [mark for mark in self.named() if isinstance(mark, Line)]
+
+    def named(self) -> list[Line | Bars]:
+        """The lines and sets of bars that stand in the legend: the first of each name."""
+        marks = [mark for plot in self.plots for mark in plot.of(Line, Bars) if mark.name]
+        return [mark for i, mark in enumerate(marks) if mark.name not in {other.name for other in marks[:i]}]
 
     def margins(self) -> tuple[int, int, int, int]:
         """Left, right, top, bottom, with room for tick labels and the legend."""
         if self.margin:
             return self.margin
-        y, names = self.plots[0].y, [line.name for line in self.lines()]
+        y, names = self.plots[0].y, [mark.name for mark in self.named()]
         top = max(map(abs, y.range)) if y.range else 0
         left = 24 + 7 * max(map(len, y.labels)) if y.labels else max(70, 38 + 9 * len(f"{top:,.0f}"))
         under = max((name.count("\n") for bars in self.plots[0].of(Bars) for name in bars.names), default=0)

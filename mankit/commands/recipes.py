@@ -18,13 +18,13 @@ def recipes(
 
     Example: mankit recipes cifar10 --profile quick
 
-    Studies: cifar10, svhn_stl10, imagenet, memory, controls, family; under a study's list stands what to expect: time
-    (by FLOPs where it isn't measured), numbers, and departures from the papers.
+    Studies: cifar10, svhn_stl10, imagenet, memory, controls, family, heads; under a study's list stands what to expect:
+    time (by FLOPs where it isn't measured), numbers, and departures from the papers.
     """
     from ..studies import papers
 
     if json or "/" in (name or ""):
-        if name is None or name in papers.STUDIES:
+        if name is None or name in papers.STUDIES | papers.OURS:
             raise ValueError("--json prints one recipe: name it, as in mankit recipes cifar10/resnet32/dgl/K16 --json")
         cell = papers.cell(name, profile)
         recipe = cell.recipe
@@ -40,7 +40,7 @@ def recipes(
         rows = [columns, *((cell.name, str(cell.recipe.K), _values(cell) or "-") for cell in chosen)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         text = "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows) + "\n"
-        text += f"\n{papers.STUDIES[name].__doc__.strip()}\n" if name else ""
+        text += f"\n{(papers.STUDIES | papers.OURS)[name].__doc__.strip()}\n" if name else ""
     print(text + f"\n{papers.SECONDARY}\n" * (papers.MARK in text), end="")
 
 

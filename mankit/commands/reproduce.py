@@ -13,13 +13,15 @@ from .notebooks import executed
 
 
 def reproduce(
-    study: Annotated[str, Argument(help="cifar10, svhn_stl10, imagenet, memory, controls, family, or all.")],
-    profile: Annotated[
-        str, Option(help="quick (2 CPU cores, minutes), short (a GPU, minutes to hours) or paper (as published).")
-    ] = "quick",
+    study: Annotated[
+        str, Argument(help="cifar10, svhn_stl10, imagenet, memory, controls, family, heads, or all (the papers').")
+    ],
+    profile: Annotated[str, Option(help="quick (CPU, minutes), short (GPU) or paper (as published).")] = "quick",
     seeds: Annotated[int, Option(min=1, help="Train each cell with seed 0, 1, ... SEEDS-1.")] = 1,
     jobs: Annotated[int, Option(min=1, help="Runs at a time, each on one CPU thread; 1 on a GPU.")] = 1,
     lr: Annotated[float | None, Option(help="Another highest learning rate, for every rule.")] = None,
+    tune_lr: Annotated[bool, Option("--tune-lr", help="Choose lr for each cell on validation images.")] = False,
+    lr_grid: Annotated[str, Option(help="What --tune-lr tries, times the profile's lr.")] = "0.5,1,2,4",
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
     root: Annotated[Path | None, Option(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
     out: Annotated[Path, Option("-o", "--out", help="Folder for runs, notebooks and report.")] = Path("runs/reproduce"),
@@ -38,16 +40,24 @@ def reproduce(
     from ..studies.study import jobs_of, train_study
 
     names = STUDIES if study == "all" else (study,)
+    tuned = _factors(lr_grid) if tune_lr else False
     for name in names:
-        jobs_of(name, profile, seeds, out, lr)  # a wrong name is said before anything is trained
+        jobs_of(name, profile, seeds, out, lr, tuned)  # a wrong name is said before anything is trained
     pick_device(device)
     out, broken, copies = writable(out).resolve(), 0, []
-    how = {"jobs": jobs, "lr": lr, "device": device, "out": str(out), "root": str(root.resolve()) if root else None}
+    how = {
+        "jobs": jobs,
+        "lr": lr,
+        "tune_lr": tuned,
+        "device": device,
+        "out": str(out),
+        "root": str(root.resolve()) if root else None,
+    }
     try:
         for name in names:
             print(f"{name}, profile {profile}:", file=sys.stderr)
             train_study(name, profile, seeds, **how)
-            runs = read_study(name, profile, seeds, out, lr)
+            runs = read_study(name, profile, seeds, out, lr, tuned)
             for _, row in runs[runs.status != "done"].iterrows():
                 print(f"mankit: {row.cell}, seed {row.seed}: {row.status}", file=sys.stderr)
             copies.append(writable(out / f"{profile}-notebooks") / f"{name}.ipynb")
@@ -66,3 +76,10 @@ def _notebook(study: str) -> Path:
     if not notebook.is_file():
         raise ValueError(f"no notebook {notebook}: mankit reproduce works in a clone of mankit's repository")
     return notebook
+
+
+def _factors(grid: str) -> list[float]:
+    try:
+        return [float(factor) for factor in grid.split(",")]
+    except ValueError:
+        raise ValueError(f"--lr-grid {grid}: give factors of lr with commas between, such as 0.5,1,2,4") from None

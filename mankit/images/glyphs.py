@@ -38,19 +38,35 @@ def draw_glyphs(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
     Everything is drawn from `generator` (on the CPU): the same state gives the same bytes.
     """
-    labels = torch.arange(n)[torch.randperm(n, generator=generator)] % len(CLASSES)
-    canvas = _background(n, generator)  # (n, 3, 16, 16), 0 to 1
-    bars = _everywhere(torch.ones(1, 1, BAR_LENGTH, dtype=torch.bool))[0]  # (positions, 16, 16)
-    bars = torch.cat([bars, bars.transpose(1, 2)])  # lying and standing
-    for _ in range(BARS):
-        canvas = _paint(canvas, bars[torch.randint(len(bars), (n,), generator=generator)], generator)
-    glyphs, places = _everywhere(glyph_shapes()), _apart()
+    labels = balanced(n, len(CLASSES), generator)
+    canvas = ground(n, generator)
+    glyphs, places = everywhere(glyph_shapes()), _apart()
     where = places[torch.randint(len(places), (n,), generator=generator)]  # (n, 2): a place for each of the two glyphs
     which = torch.tensor(PAIRS)[labels]  # (n, 2)
     for i in range(2):
-        canvas = _paint(canvas, glyphs[which[:, i], where[:, i]], generator)
+        canvas = paint(canvas, glyphs[which[:, i], where[:, i]], generator)
+    return noisy(canvas, generator), labels
+
+
+def balanced(n: int, classes: int, generator: torch.Generator) -> Tensor:
+    """Labels int64 (n,) in random order, as many of each class as of another, to within one."""
+    return torch.arange(n)[torch.randperm(n, generator=generator)] % classes
+
+
+def ground(n: int, generator: torch.Generator) -> Tensor:
+    """What the glyphs stand on, float (n, 3, 16, 16) in [0, 1]: a dark, smooth background under short bright bars."""
+    canvas = _background(n, generator)
+    bars = everywhere(torch.ones(1, 1, BAR_LENGTH, dtype=torch.bool))[0]  # (positions, 16, 16)
+    bars = torch.cat([bars, bars.transpose(1, 2)])  # lying and standing
+    for _ in range(BARS):
+        canvas = paint(canvas, bars[torch.randint(len(bars), (n,), generator=generator)], generator)
+    return canvas
+
+
+def noisy(canvas: Tensor, generator: torch.Generator) -> Tensor:
+    """A finished drawing, float in [0, 1], with Gaussian noise, as uint8."""
     canvas = canvas + NOISE * torch.randn(canvas.shape, generator=generator)
-    return canvas.clamp(0, 1).mul(255).round().to(torch.uint8), labels
+    return canvas.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def _background(n: int, generator: torch.Generator) -> Tensor:
@@ -59,14 +75,14 @@ def _background(n: int, generator: torch.Generator) -> Tensor:
     return F.interpolate(coarse, size=SIZE, mode="bilinear", align_corners=True)
 
 
-def _paint(canvas: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+def paint(canvas: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
     """Fill each image's mask, bool (n, 16, 16), with a bright colour of its own: some channel is at 1."""
     colour = torch.rand(len(canvas), 3, generator=generator)
     colour = 0.3 + 0.7 * colour / colour.amax(dim=1, keepdim=True)
     return torch.where(mask[:, None], colour[:, :, None, None], canvas)
 
 
-def _everywhere(shapes: Tensor) -> Tensor:
+def everywhere(shapes: Tensor) -> Tensor:
     """Each shape, bool (S, h, w), at each place inside the image, row by row: bool (S, places, 16, 16)."""
     _, h, w = shapes.shape
     corners = product(range(SIZE - h + 1), range(SIZE - w + 1))
@@ -75,7 +91,7 @@ def _everywhere(shapes: Tensor) -> Tensor:
 
 
 def _apart() -> Tensor:
-    """Pairs of places, numbered as `_everywhere` does, where two glyphs do not overlap: int64 (pairs, 2)."""
+    """Pairs of places, numbered as `everywhere` does, where two glyphs do not overlap: int64 (pairs, 2)."""
     side = SIZE - GLYPH + 1
     place = torch.arange(side * side)
     y, x = place // side, place % side

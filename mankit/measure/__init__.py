@@ -5,7 +5,7 @@ from .ema import ema_distance
 from .flops import checkpointed_flops, flops
 from .gradients import gradient_cosine
 from .lda import block_sums, lda, lda_accuracy, redundancy
-from .memory import SavedBytes, best_checkpoints, checkpointed_bytes, layer_bytes, saved_bytes
+from .memory import SavedBytes, best_checkpoints, checkpointed_bytes, kept_bytes, layer_bytes, saved_bytes
 from .probe import block_features, linear_probe, probe_accuracy
 from .similarity import block_cka, cka, minibatch_cka
 
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "flops",
     "gradient_cosine",
+    "kept_bytes",
     "layer_bytes",
     "lda",
     "lda_accuracy",

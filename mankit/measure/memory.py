@@ -7,11 +7,13 @@ Not counted: weights, gradients, optimizer state and an operation's own workspac
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.utils.parametrize import cached, is_parametrized
+from torch.optim import Optimizer
 
 
 class SavedBytes(saved_tensors_hooks):
@@ -50,10 +52,12 @@ def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> list[int]:
     The input that a block gets from the one before counts, the batch and the network's own tensors don't.
     Runs on a copy in training mode: the network and its BatchNorm statistics stay as they were.
     """
-    net = copy.deepcopy(net).train()
+    return _saved(copy.deepcopy(net).train(), x, y)
+
+
+def _saved(net: nn.Module, x: Tensor, y: Tensor, weights: Sequence[Tensor] = ()) -> list[int]:
     h = net.normalize(x)
-    exclude = [*net.parameters(), *net.buffers(), x, y, h]
-    counts = []
+    exclude, counts = [*net.parameters(), *net.buffers(), *weights, x, y, h], []
     for block, head in zip(net.blocks, net.heads, strict=True):
         with SavedBytes(exclude) as saved:
             h = block(h.detach())
@@ -62,6 +66,32 @@ def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> list[int]:
         h = h.detach()
         del loss  # the block's graph goes here, before the next one is built
     return counts
+
+
+def kept_bytes(
+    net: nn.Module, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor, batch_step: Callable[..., object]
+) -> dict[str, int]:
+    """Bytes of a network's weights (and buffers), gradients, optimizer state and activations, from one real step.
+
+    `batch_step(net, optimizers, x, y)` trains a copy, such as `training.train_batch`. Gradients are counted when an
+    optimizer steps: with one for each block, the largest block's. Activations are the largest block's `saved_bytes`;
+    of a parametrized weight (a sparse one, say) they leave out the dense copy that PyTorch's own kernels work with.
+    """
+    net, optimizers = copy.deepcopy((net, list(optimizers)))  # together: the copies belong to each other
+    gradients: list[int] = []
+    for optimizer in optimizers:
+        optimizer.register_step_pre_hook(lambda *_: gradients.append(_bytes(p.grad for p in net.parameters())))
+    batch_step(net.train(), optimizers, x, y)
+    state = [value for each in optimizers for of_one in each.state.values() for value in of_one.values()]
+    kept = {"weights": _bytes([*net.parameters(), *net.buffers()]), "gradients": max(gradients)}
+    kept["optimizer"] = _bytes(value for value in state if isinstance(value, Tensor))
+    with cached():  # a parametrized weight is formed once, here, and not counted
+        dense = [module.weight for module in net.modules() if is_parametrized(module, "weight")]
+        return kept | {"activations": max(_saved(net, x, y, dense))}
+
+
+def _bytes(tensors: Iterable[Tensor | None]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
 
 def checkpointed_bytes(net: nn.Module, x: Tensor, y: Tensor, every: int = 1) -> int:

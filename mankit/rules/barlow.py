@@ -48,10 +48,11 @@ class TwinHead(Head):
         super().__init__(body)
         self.lam, self.noise = lam, noise
 
-    def hand_on(self, h: Tensor) -> Tensor:
-        if not (self.training and self.noise):
-            return h
-        return torch.cat([view + self.noise * view.detach().std() * torch.randn_like(view) for view in h.chunk(2)])
+    def through(self, block: nn.Module, h: Tensor) -> Tensor:  # (2 B, C, H, W), one view of all behind the other
+        views = [block(view) for view in h.chunk(2)]  # apart, so that BatchNorm sees each alone
+        if self.noise:
+            views = [view + self.noise * view.detach().std() * torch.randn_like(view) for view in views]
+        return torch.cat(views)
 
     def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
         z1, z2 = (standardised(self(view)) for view in h.chunk(2))  # (B, D) each; BatchNorm sees each view alone
@@ -73,8 +74,8 @@ class ProbedHead(Head):
         super().__init__(classifier)
         self.head, self.views = head, head.views
 
-    def hand_on(self, h: Tensor) -> Tensor:
-        return self.head.hand_on(h)
+    def through(self, block: nn.Module, h: Tensor) -> Tensor:
+        return self.head.through(block, h)
 
     def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
         return self.head.loss(h, x, y) + F.cross_entropy(self(h.detach()), y)

@@ -30,13 +30,12 @@ from .predsim import predsim
 
 
 class Entry(NamedTuple):
-    """A rule: its function, and its name in plots and tables. one_block: it trains the network in one piece.
-    unlabelled: it needs no labels, so the last block has a head too, and the classifier is a probe."""
+    """A rule: its function, and its name in plots and tables."""
 
     build: Rule
     label: str
-    one_block: bool = False
-    unlabelled: bool = False
+    one_block: bool = False  # it trains the network in one piece
+    unlabelled: bool = False  # the last block has a head of the rule too, and the classifier is a probe
 
 
 def bp(place: Place) -> Head:
@@ -65,24 +64,22 @@ def entry_of(rule: str | Rule) -> Entry:
         known = [entry for entry in map(entry_of, RULES) if entry.build is rule]
         return known[0] if known else Entry(rule, rule.__name__)
     choose("rule", rule, RULES)
-    found = RULES[rule]
-    return found if isinstance(found, Entry) else Entry(found, rule)
+    return RULES[rule] if isinstance(RULES[rule], Entry) else Entry(RULES[rule], rule)
 
 
 def name_of(rule: str | Rule) -> str:
     """A rule's name in RULES. Raises: ValueError for a function that isn't there."""
     if not callable(rule):
         return rule
-    for name in RULES:
-        if entry_of(name).build is rule:
-            return name
+    if named := [name for name in RULES if entry_of(name).build is rule]:
+        return named[0]
     raise ValueError(f"the rule {rule.__name__} has no name yet: give it one, RULES['{rule.__name__}'] = ...")
 
 
 def options_of(rule: str | Rule, base: str | Rule | None = None) -> dict[str, inspect.Parameter]:
     """A rule's options by name, with their defaults and types; one over a `base` takes those of its base too."""
-    signature = inspect.signature(entry_of(rule).build, eval_str=True)
-    own = {p.name: p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    parameters = inspect.signature(entry_of(rule).build, eval_str=True).parameters
+    own = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     return options_of(base or own["base"].default) | own if "base" in own else own
 
 
@@ -95,9 +92,8 @@ def help_of(rule: str | Rule) -> dict[str, str]:
 
 def bases() -> list[str]:
     """The names of the rules that another may be built over: with auxiliary heads, labels, and no base of their own."""
-    entries = {name: entry_of(name) for name in RULES}
-    built = {name: entry.build for name, entry in entries.items() if not (entry.one_block or entry.unlabelled)}
-    return [name for name, build in built.items() if "base" not in inspect.signature(build).parameters]
+    with_heads = [name for name in RULES if not (entry_of(name).one_block or entry_of(name).unlabelled)]
+    return [name for name in with_heads if "base" not in inspect.signature(entry_of(name).build).parameters]
 
 
 def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
@@ -109,13 +105,12 @@ def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
     if isinstance(base, str):
         choose("base", base, bases())
     if wrong := sorted(set(options) - set(options_of(rule, base))):
-        name, allowed = entry_of(rule).build.__name__, sorted(options_of(rule, base)) or "none"
-        raise ValueError(f"rule '{name}' takes no option {wrong}: choose from {allowed}")
+        allowed = sorted(options_of(rule, base)) or "none"
+        raise ValueError(f"rule '{build.__name__}' takes no option {wrong}: choose from {allowed}")
     own = inspect.signature(build).parameters
-    chosen = {name: value for name, value in options.items() if name in own}
+    chosen = {name: options[name] for name in options if name in own}
     if "base" in own:
-        others = {name: value for name, value in options.items() if name not in own}
-        chosen["base"] = bind(base or own["base"].default, others)
+        chosen["base"] = bind(base or own["base"].default, {name: options[name] for name in options if name not in own})
     return functools.partial(build, **chosen)
 
 
@@ -141,16 +136,15 @@ def local_net(
         normalize: the network's first, fixed step. generator: of the heads' weights, see `init_weights`.
     Raises: ValueError, with the names or numbers that are allowed.
     """
-    build = bind(rule, options)
-    blocks = cut(layers, K, at, costs=costs)
+    build, blocks = bind(rule, options), cut(layers, K, at, costs=costs)
     *shapes, logits = shapes_behind([*blocks, classifier], image_shape)
     if logits != (classes,):
         raise ValueError(f"classes={classes}, but the classifier's output is {logits}: hand in the right number")
-    heads, last, done = [], max(1, len(blocks) - 2), 0
-    for i, block in enumerate(blocks if entry_of(rule).unlabelled else blocks[:-1]):
+    heads, done, unlabelled = [], 0, entry_of(rule).unlabelled
+    for i, block in enumerate(blocks if unlabelled else blocks[:-1]):
         done += len(block)
-        depth = min(i / last, 1.0)
+        depth = min(i / max(1, len(blocks) - 2), 1.0)
         heads.append(build(Place(shapes[i], layers[done:], depth, classes, done - 1, len(layers), generator)))
-    heads.append(ProbedHead(heads.pop(), classifier) if entry_of(rule).unlabelled else Head(classifier))
+    heads.append(ProbedHead(heads.pop(), classifier) if unlabelled else Head(classifier))
     like = next(classifier.parameters())  # new heads go where the network already is
     return LocalNet(blocks, heads, normalize, classes).to(like.device, like.dtype)

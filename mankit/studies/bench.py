@@ -24,7 +24,10 @@ CHECKPOINTED = "checkpointed BP"
 
 
 def methods() -> list[str]:
-    """What is timed, by RULES' labels: BP, checkpointed BP, and every rule that trains several blocks."""
+    """What is timed, by RULES' labels: BP, checkpointed BP, and every rule that trains several blocks.
+
+    A rule without labels takes a batch as two views of half as many images.
+    """
     entries = [entry_of(rule) for rule in RULES]
     bp = [entry.label for entry in entries if entry.one_block]
     return [*bp, CHECKPOINTED, *(entry.label for entry in entries if not entry.one_block)]

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from . import tune
 from .papers import MARK, SECONDARY, cells, trained
 from .study import OUT, jobs_of
 
 ERRORS = ("test error", "top-1 error")
-COLUMNS = "cell method data network K blocks seed error_last error_best_val seconds status".split()
+COLUMNS = "cell method data network K blocks seed error_last error_best_val seconds status lr grid".split()
 
 
 def read_study(
-    study: str, profile: str = "quick", seeds: int = 1, out: str | Path = OUT, lr: float | None = None
+    study: str,
+    profile: str = "quick",
+    seeds: int = 1,
+    out: str | Path = OUT,
+    lr: float | None = None,
+    tune_lr: bool | Sequence[float] = False,
 ) -> pd.DataFrame:
     """A row for each run: cell, method, data, network, K, blocks (really built), seed, error_last, error_best_val
-    (percent of test images, with the last weights and with the best on validation), seconds, status.
+    (percent of test images, with the last weights and with the best on validation), seconds, status, lr, grid.
 
     data and network: what was trained, not what it stands for. status: 'done', 'not run', or 'failed: ' and why. K is
-    the published number.
+    the published number. grid: the rates that lr was chosen from, '' where it was given.
     """
     rows = []
-    for job in jobs_of(study, profile, seeds, out, lr):
+    for job in jobs_of(study, profile, seeds, out, lr, tune_lr):
         cell, (status, summary) = job.cell, job.status()
         last, best, seconds = None, None, None
         if summary:
             last, seconds = 100 - summary.test_last, summary.seconds
             best = None if summary.test_best_val is None else 100 - summary.test_best_val
         row = (cell.name, cell.method, *trained(job.recipe), cell.K, job.recipe.K, job.recipe.seed)
-        rows.append((*row, last, best, seconds, status))
-    numbers = {"error_last": float, "error_best_val": float, "seconds": float}
+        rate = None if job.untuned else job.recipe.lr
+        rows.append((*row, last, best, seconds, status, rate, ", ".join(map("{:g}".format, job.grid))))
+    numbers = dict.fromkeys(("error_last", "error_best_val", "seconds", "lr"), float)
     return pd.DataFrame(rows, columns=COLUMNS).astype(numbers)
 
 
@@ -46,6 +54,8 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
         done, failed = part[part.status == "done"], part[part.status.str.startswith("failed")]
         row = {"trained": trained_on(part), "method": part.method.iloc[0], "K": part.K.iloc[0]}
         row |= {"last epoch": _spread(done.error_last), "best on validation": _spread(done.error_best_val)}
+        if part.grid.any():
+            row["lr"] = part.lr.iloc[0]
         row["runs"] = f"{len(done)} of {len(part)}" + (f", {failed.status.iloc[0]}" if len(failed) else "")
         rows[name] = row
     ours = pd.DataFrame.from_dict(rows, orient="index")
@@ -59,7 +69,8 @@ def tables(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def notes(runs: pd.DataFrame) -> list[str]:
-    """Lines to stand under the tables: where our order of two methods isn't that of a paper, and what a mark means.
+    """Lines to stand under the tables: where our order of two methods isn't that of a paper, how lr was chosen, and
+    what a mark means.
 
     Compared are methods of one paper with as many blocks, and each with BP.
     """
@@ -80,7 +91,8 @@ def notes(runs: pd.DataFrame) -> list[str]:
         lines.append(
             f"- {row.trained}, K={max(row.K, row.K_2)}: {order}, here, on {row.on}: {row.here} and {row.here_2}"
         )
-    return (lines if len(pairs) else []) + ([SECONDARY] if papers.shown.str.endswith(MARK).any() else [])
+    secondary = [SECONDARY] if papers.shown.str.endswith(MARK).any() else []
+    return (lines if len(pairs) else []) + tune.note(runs) + secondary
 
 
 def trained_on(part: pd.DataFrame) -> str:

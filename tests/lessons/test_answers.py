@@ -10,6 +10,9 @@ from answers_03_losses import EXERCISES as LOSSES
 from answers_04_step import EXERCISES as STEP
 from answers_05_decisions import EXERCISES as DECISIONS
 from answers_05_twin import EXERCISES as TWIN
+from answers_06_lls import EXERCISES as LLS
+from answers_07_step import EXERCISES as TWO_VIEWS
+from answers_08_cuts import EXERCISES as CUTS
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
 from test_01_backprop import EXERCISES as BACKPROP
@@ -17,6 +20,9 @@ from test_02_dgl import EXERCISES as DGL
 from test_03_infopro import EXERCISES as INFOPRO
 from test_04_man import EXERCISES as MAN
 from test_05_what_makes_man_work import EXERCISES as STUDY
+from test_06_family import EXERCISES as FAMILY
+from test_07_no_labels import EXERCISES as BARLOW
+from test_08_isolation_in_time import EXERCISES as RECURRENT
 
 LESSONS = {
     "01_backprop": BACKPROP + NET,
@@ -24,6 +30,9 @@ LESSONS = {
     "03_infopro": INFOPRO + INFOPRO_CORE + LOSSES,
     "04_man": MAN + STEP,
     "05_what_makes_man_work": STUDY + DECISIONS + TWIN,
+    "06_family_of_heads": FAMILY + LLS,
+    "07_no_labels": BARLOW + TWO_VIEWS,
+    "08_isolation_in_time": RECURRENT + CUTS,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
 NOT_YET = NOT_ASKED + RULE  # checks that no lesson asks for yet

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from ...errors import choose
 from ..recipe import Recipe
-from . import cifar10, controls, family, imagenet, memory, svhn_stl10
+from . import cifar10, controls, family, heads, imagenet, memory, svhn_stl10
 from .published import MARK, NETWORKS, PROFILES, SECONDARY, Cell, Published
 
 STUDIES = {
@@ -34,20 +34,35 @@ STUDIES = {
     "family": family,
 }
 """The studies by name: modules, whose docstrings say what to expect."""
+OURS = {"heads": heads}  # studies that no paper has: every profile is a list of its own
 CELLS = [each for study in STUDIES.values() for each in study.CELLS]
 DATA = (cifar10.CIFAR10, svhn_stl10.SVHN, svhn_stl10.STL10, imagenet.IMAGENET)
 
-__all__ = ["MARK", "PROFILES", "SECONDARY", "STUDIES", "Cell", "Published", "cell", "cells", "trained", "with_profile"]
+__all__ = [
+    "MARK",
+    "OURS",
+    "PROFILES",
+    "SECONDARY",
+    "STUDIES",
+    "Cell",
+    "Published",
+    "cell",
+    "cells",
+    "trained",
+    "with_profile",
+]
 
 
 def cells(study: str | None = None, profile: str = "paper", lr: float | None = None) -> list[Cell]:
-    """The cells of a study (None: of all), with recipes for a profile; 'quick' and 'short' have fewer K.
+    """The cells of a study (None: of all papers'), with recipes for a profile; 'quick' and 'short' have fewer K.
 
     lr: the highest learning rate, in place of the profile's. Raises: ValueError for an unknown name.
     """
     if study is not None:
-        choose("study", study, STUDIES)
+        choose("study", study, [*STUDIES, *OURS])
     choose("profile", profile, PROFILES)
+    if study in OURS:
+        return [replace(each, recipe=_at(each.recipe, lr)) for each in OURS[study].cells(profile)]
     chosen = [each for each in CELLS if study in (None, each.study) and profile in each.profiles]
     return [_profiled(each, profile, lr) for each in chosen]
 
@@ -57,9 +72,11 @@ def cell(name: str, profile: str = "paper") -> Cell:
 
     Raises: ValueError, with the nearest names.
     """
-    by_name = {each.name: each for each in CELLS}
+    study = name.partition("/")[0]
+    by_name = {each.name: each for each in (cells(study, profile) if study in OURS else CELLS)}
     choose("recipe", name, by_name, "`mankit recipes` lists them")
-    return _profiled(by_name[name], profile)
+    found = by_name[name]
+    return found if study in OURS else _profiled(found, profile)
 
 
 def _profiled(cell: Cell, profile: str, lr: float | None = None) -> Cell:
@@ -84,7 +101,11 @@ def with_profile(
         budget = budgets[recipe.data] | ((quick or {}) if profile == "quick" else {})
         recipe = recipe.but(options=options, warmup=1, weight_decay=5e-4, per_step=True, **budget)
         recipe = _small(recipe) if profile == "quick" else recipe.but(bf16=True)
-    return recipe.but(lr=lr) if lr is not None else recipe
+    return _at(recipe, lr)
+
+
+def _at(recipe: Recipe, lr: float | None) -> Recipe:
+    return recipe if lr is None else recipe.but(lr=lr)
 
 
 def trained(recipe: Recipe) -> tuple[str, str]:
