@@ -188,7 +188,9 @@ def test_stacked_bars_say_their_parts_and_stand_on_each_other():
     )
     assert [(t.type, t.name) for t in fig.data] == [("bar", "weights"), ("bar", "activations"), ("scatter", "budget")]
     assert fig.layout.barmode == "stack" and fig.layout.showlegend
-    assert [list(t.y) for t in fig.data] == [[1, 2], [4.5, 0.5], [4, 4]]
+    assert [list(t.y) for t in fig.data] == [[1, 2], [4.5, 0.5], [None]]
+    (line,) = fig.layout.shapes
+    assert (line.y0, line.y1, line.x0, line.x1, line.line.dash) == (4, 4, -0.5, 1.5, "dot")
     patterns, colors = (
         {t.marker[part] if part == "color" else t.marker.pattern.shape for t in fig.data[:2]}
         for part in ("color", "pattern")

@@ -76,13 +76,17 @@ def test_the_table_has_a_row_for_each_method_and_budget(tmp_path):
     runs = read_study("heads", "short", 3, tmp_path)  # nothing is trained there
     assert heads.fair_table(runs, "short").empty
     names = ["heads/glyphs/bp/K1", "heads/glyphs/man/K8", "heads/glyphs/man-flops/K8", "heads/glyphs/greedy-norm/K8"]
+    names.append("heads/cifar10/lls/K8")
     done = runs.cell.isin(names)
     runs.loc[done, ["status", "error_last"]] = ["done", 10.0]
     runs.loc[(runs.cell == names[1]) & (runs.seed == 2), "error_last"] = 40.0
-    table = heads.fair_table(runs, "short").set_index(["method", "budget"])
+    whole = heads.fair_table(runs, "short")
+    assert set(whole[whole.method == "LLS"].data) == {"cifar10"}
+    table = whole[whole.data == "glyphs"].set_index(["method", "budget"])
     assert list(table.reset_index().columns.sort_values()) == sorted(heads.CSV)
     assert set(table.index) == {
-        (name, budget) for name in ("BP", heads.CHECKPOINTED, "MAN", "Greedy + norm") for budget in ("epochs", "FLOPs")
+        (heads.CHECKPOINTED, "epochs"),
+        *((name, budget) for name in ("BP", "MAN", "Greedy + norm") for budget in ("epochs", "FLOPs")),
     }
     assert table.accuracy["MAN", "epochs"] == 80 and table.accuracy["MAN", "FLOPs"] == 90 and set(table.seeds) == {3}
     assert table.low["MAN", "epochs"] == pytest.approx(80 - 4.303 * 10, abs=0.01)
@@ -104,6 +108,13 @@ def test_the_kept_table_is_whole_and_its_costs_are_ours():
         assert (row.rule, json.loads(row.options)) == (rule, options)
         assert heads.cost(names[row.method], row.K)["flops_of_bp"] == pytest.approx(row.flops_of_bp, rel=1e-4)
         assert heads.cost(names[row.method], row.K)["bytes_of_bp"] == pytest.approx(row.bytes_of_bp, rel=1e-2)
+
+
+def test_a_recipe_says_what_was_measured_with_it_and_with_which_rate(mankit):
+    kept = pd.read_csv(FILE).query("method == 'Greedy + norm' and data == 'glyphs' and K == 8").iloc[0]
+    text = mankit("recipes", "heads/glyphs/greedy-norm/K8", "--profile", "short").out
+    assert f"test accuracy with lr {kept.lr:g} {round(kept.accuracy, 1):g} % (mankit's)" in text
+    assert "mankit's" not in mankit("recipes", "heads/glyphs/greedy-norm/K8", "--profile", "quick").out
 
 
 def test_unknown_names_are_answered():

@@ -91,7 +91,9 @@ def stacked(
     unit = say.unit(ylabel)
     words = [f"{n}: {say.say(sums[i], unit)} ({_parts(parts, table[i])})" for i, n in enumerate(values)]
     if limit:
-        marks.append(Line([-0.5, len(names) - 0.5], [limit[1]] * 2, limit[0], Look("black", "dot"), width=1.5))
+        marks.append(Stroke(-0.5, limit[1], len(names) - 0.5, limit[1], "black", 1.5, "dot"))
+        # for the legend: among names a curve has no places
+        marks.append(Line([0], [np.nan], limit[0], Look("black", "dot"), width=1.5))
         words.append(f"{limit[0]}: {say.say(limit[1], unit)}")
     top = max(*sums, limit[1] if limit else 0) * 1.12 or 1.0
     plot = Plot(marks, Axis(range=(-0.5, len(names) - 0.5), grid=False), Axis(ylabel, (0, top)))

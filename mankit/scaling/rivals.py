@@ -99,8 +99,9 @@ class LowRankWeight(nn.Module):
             first.copy_(whole.narrow(axis, 0, self.trained))
             behind.copy_(whole.narrow(axis, self.trained, self.rank - self.trained))
             optimizer.state.pop(first, None)
-        for each in (s, *optimizer.state[s].values()):
-            each.copy_(each[order])
+        state = (value for value in optimizer.state[s].values() if value.shape == s.shape)
+        for of_s in (s, *state):
+            of_s.copy_(of_s[order])
 
 
 def sparsify(net: LocalNet, total: float, how: str = "erk", generator: torch.Generator | None = None) -> LocalNet:
