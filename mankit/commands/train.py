@@ -47,9 +47,10 @@ def train(
     if recipe is None and profile != "paper":
         raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
     if recipe is not None:
-        of_file = recipe.endswith(".json")
-        found = with_profile(Recipe.read(recipe), profile) if of_file else cell(recipe, profile).recipe
-    chosen = lab_recipe(**typed) if recipe is None else found.changed(**typed)
+        read = with_profile(Recipe.read(recipe), profile) if recipe.endswith(".json") else cell(recipe, profile).recipe
+        chosen = read.changed(**typed)
+    else:
+        chosen = lab_recipe(**typed)
     there = {"root": root, "download": download, "device": pick_device(device)}
     _train_in(out, chosen, there) if out is not None else _train_once(chosen, there)
 
