@@ -230,3 +230,17 @@ def test_torchvision_networks_take_every_rule(rule):
     h, loss = local_step(net.blocks[0], net.heads[0], x, x, y)
     assert loss.isfinite()
     assert h.shape[0] == 2
+
+
+def test_a_rule_of_ones_own_may_be_built_over_one_that_has_a_base(make_net, make_batch):
+    def scaled(place, *, base="dgl", c=1.0):
+        head = base(place)
+        head.scale = c
+        return head
+
+    net = make_net(scaled, K=3, base="man", decay=0.5, c=2.0)
+    assert [type(head).__name__ for head in net.heads[:-1]] == ["MomentumHead"] * 2
+    assert net.heads[0].decay == 0.5 and net.heads[0].scale == 2.0
+    for rule in ("man", "manpp"):
+        with pytest.raises(ValueError, match="base='man(pp)?': it looks ahead itself; choose"):
+            make_net(rule, K=3, base="manpp" if rule == "man" else "man")

@@ -90,10 +90,10 @@ def help_of(rule: str | Rule) -> dict[str, str]:
     return {name: " ".join(words.split()) for name, words in lines}
 
 
-def bases() -> list[str]:
-    """The names of the rules that another may be built over: with auxiliary heads, labels, and no base of their own."""
+def bases(built: bool = False) -> list[str]:
+    """The rules that another may be built over, by name: with auxiliary heads and labels; built: over a base, too."""
     with_heads = [name for name in RULES if not (entry_of(name).one_block or entry_of(name).unlabelled)]
-    return [name for name in with_heads if "base" not in inspect.signature(entry_of(name).build).parameters]
+    return [name for name in with_heads if built or "base" not in inspect.signature(entry_of(name).build).parameters]
 
 
 def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
@@ -103,7 +103,7 @@ def bind(rule: str | Rule, options: Mapping[str, object]) -> Rule:
     """
     build, base = entry_of(rule).build, options.get("base")
     if isinstance(base, str):
-        choose("base", base, bases())
+        choose("base", base, bases(built=True))
     if wrong := sorted(set(options) - set(options_of(rule, base))):
         allowed = sorted(options_of(rule, base)) or "none"
         raise ValueError(f"rule '{build.__name__}' takes no option {wrong}: choose from {allowed}")

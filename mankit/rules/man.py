@@ -6,6 +6,8 @@ Su, Cai, Zhu, He, Xu, Guan, Si: "Momentum Auxiliary Network for Supervised Local
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -43,6 +45,9 @@ def parts(place: Place, base: Rule, branches: Branches, start: Start) -> tuple[H
     """The base's head one layer on, and the two branches (one may be None): what a MomentumHead is made of."""
     choose("branches", branches, get_args(Branches))
     choose("start", start, get_args(Start))
+    if "base" in inspect.signature(base).parameters:  # nobody would move that one's EMA
+        name = (base.func if isinstance(base, functools.partial) else base).__name__
+        raise ValueError(f"base='{name}': it looks ahead itself; choose one that doesn't, such as dgl or infopro")
     next_layer = place.rest[0]
     learnable_bias = None if branches == "ema" else init_weights(copy.deepcopy(next_layer), place.generator)
     ema = None if branches == "bias" else copy.deepcopy(next_layer)
