@@ -88,7 +88,9 @@ class Decoder(nn.Module):
         )
 
     def forward(self, h: Tensor, size: tuple[int, int]) -> Tensor:  # (B, C, h, w) -> (B, 3, H, W)
-        return self.body(F.interpolate(h, size=size, mode="bilinear", align_corners=True))
+        if h.shape[-2:] != size:  # the same numbers without it, but a copy of the features would be kept
+            h = F.interpolate(h, size=size, mode="bilinear", align_corners=True)
+        return self.body(h)
 
 
 def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> Tensor:
