@@ -21,6 +21,7 @@ from pathlib import Path
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker, wait
 
+PATIENCE = 30  # seconds, until a scheduler answers
 SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "10 minutes",  # one that restarts more slowly is given up
     "distributed.nanny.pre-spawn-environ": {},  # dask's has malloc give memory back: 1.6 times the time of a step
@@ -72,7 +73,7 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
 
 def _client_of(file: Path) -> Client:
     try:
-        return Client(json.loads(file.read_text())["address"], timeout=30)
+        return Client(json.loads(file.read_text())["address"], timeout=PATIENCE)
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{file} is no scheduler file: `dask scheduler --scheduler-file FILE` writes one") from error
     except OSError as error:
