@@ -54,7 +54,7 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
     are as many; they end with this process, however it dies.
 
     at: the scheduler file of a cluster that is up; then its workers, each with one task at a time, in place of `jobs`.
-    threads: `jobs` threads of this process in place of processes. Raises: ValueError where there is no such cluster.
+    threads: `jobs` threads of this process in place of processes. Raises: ValueError where no such cluster is there.
     """
     with dask.config.set(SETTINGS), contextlib.ExitStack() as stack:
         if at is None:
@@ -66,9 +66,14 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
         else:
             client = stack.enter_context(_client_of(Path(at)))
             client.register_plugin(Seat(client.id))
-            stack.callback(client.unregister_worker_plugin, client.id)
+            stack.callback(_leave, client)
         client.run_on_scheduler(_no_second_try)
-        yield client
+        try:
+            yield client
+        except Exception as error:
+            if client.status == "running":
+                raise
+            raise ValueError(f"the scheduler of {at} is gone: start it again, and the same command goes on") from error
 
 
 def _client_of(file: Path) -> Client:
@@ -79,6 +84,11 @@ def _client_of(file: Path) -> Client:
     except OSError as error:
         cure = f"start `dask scheduler --scheduler-file {file}` and workers, or leave out --at"
         raise ValueError(f"no scheduler answers at {file}: {cure}") from error
+
+
+def _leave(client: Client) -> None:
+    if client.status == "running":
+        client.unregister_worker_plugin(client.id)
 
 
 def _gpus() -> list[str]:
