@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import dask
@@ -60,8 +61,9 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
         if at is None:
             how = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
             silent = {"silence_logs": logging.CRITICAL}  # what ends is said by `on_end`
-            at_hand = LocalCluster(n_workers=jobs, processes=not threads, **how, **silent)
-            client = stack.enter_context(Client(stack.enter_context(at_hand)))
+            with contextlib.nullcontext() if threads else _ctrl_c_held():
+                here = LocalCluster(n_workers=jobs, processes=not threads, **how, **silent)
+                client = stack.enter_context(Client(stack.enter_context(here)))
             client.register_plugin(Seat(client.id, _gpus(), not threads))
         else:
             client = stack.enter_context(_client_of(Path(at)))
@@ -74,6 +76,20 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
             if client.status == "running":
                 raise
             raise ValueError(f"the scheduler of {at} is gone: start it again, and the same command goes on") from error
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Threads and processes that are started here never hear a Ctrl-C; this thread hears it at the end."""
+    if os.name != "posix":
+        yield
+        return
+    resource_tracker.ensure_running()  # started with the first worker it would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _client_of(file: Path) -> Client:
