@@ -94,27 +94,23 @@ def test_bad_input_is_said_in_words(arguments, said):
 
 
 def test_a_killed_run_is_tried_again_once_and_the_others_go_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2, TINY.but(epochs=40)), tiny_cell(3)])
+    monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2, TINY.but(epochs=15)), tiny_cell(3)])
     first, second = (job.folder for job in jobs_of("controls", out=tmp_path))
 
-    def kill(when):  # as the system does where memory runs out
-        while not (when() and (workers := multiprocessing.active_children())):
-            time.sleep(0.01)
-        workers[0].kill()
+    def kill(times):  # as the system does where memory runs out, when the first run trains
+        for last in range(times):
+            while not (log.is_file() and len(log.read_text().splitlines()) > last):
+                time.sleep(0.01)
+            log.unlink()
+            multiprocessing.active_children()[0].kill()
 
-    def kill_once():
-        kill(lambda: True)
-
-    def kill_twice():  # before it begins, and when it trains in the second try, after the other one
-        kill(lambda: True)
-        kill((first / "recipe.json").exists)
-
-    threading.Thread(target=kill_twice).start()
-    runs = trained(out=tmp_path)
-    assert list(runs.status) == ["failed: killed by the system (out of memory?)", "done"]
-    (second / "summary.json").unlink()
-    threading.Thread(target=kill_once).start()
-    assert list(trained(out=tmp_path).status) == ["done", "done"]
+    log = first / "log.jsonl"
+    for times, said in (2, "failed: killed by the system (out of memory?)"), (1, "done"):
+        killer = threading.Thread(target=kill, args=[times])
+        killer.start()
+        assert list(trained(out=tmp_path).status) == [said, "done"]
+        killer.join()
+        log.unlink(missing_ok=True)
     assert not (first / study.FAILED).exists()
 
 

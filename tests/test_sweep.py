@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -221,10 +222,10 @@ def test_ctrl_c_keeps_what_is_finished_ends_the_kernels_and_goes_on(mankit, tmp_
 
 
 def test_kernels_that_are_just_starting_are_ended_too(monkeypatch, tmp_path):
-    def stopped(jobs):
+    def stopped(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mankit.execution.sweep.as_completed", stopped)
+    monkeypatch.setattr("mankit.scaling.engine.time", SimpleNamespace(sleep=stopped))
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         sweep(notebook_with(tmp_path, "import time\ntime.sleep(600)"), grid({"K": [1, 2, 3]}), tmp_path, jobs=2)
@@ -338,7 +339,7 @@ def test_seeds_need_a_notebook_with_a_seed(mankit, tmp_path):
 def test_values_of_an_axis_are_read_as_json_or_text(mankit, monkeypatch, tmp_path):
     seen = []
 
-    def no_sweep(notebook, cells, out, jobs):
+    def no_sweep(notebook, cells, out, jobs, at):
         seen.extend(cells)
         return table_of(cells)
 

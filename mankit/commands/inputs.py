@@ -16,6 +16,9 @@ from ..errors import cannot_write, choose
 Parameters = Annotated[
     list[str] | None, Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
 ]
+At = Annotated[
+    Path | None, Option(metavar="FILE", help="Use the workers of a cluster: its dask scheduler's file. Not --jobs.")
+]
 PAIRS = {"-p": "K 8", "--parameter": "K 8", "-g": "K 2,4,8", "--grid": "K 2,4,8"}
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from .inputs import writable
+from .inputs import At, writable
 from .notebooks import executed
 
 
@@ -18,7 +18,8 @@ def reproduce(
     ],
     profile: Annotated[str, Option(help="quick (CPU, minutes), short (GPU) or paper (as published).")] = "quick",
     seeds: Annotated[int, Option(min=1, help="Train each cell with seed 0, 1, ... SEEDS-1.")] = 1,
-    jobs: Annotated[int, Option(min=1, help="Runs at a time, each on one CPU thread; 1 on a GPU.")] = 1,
+    jobs: Annotated[int, Option(min=1, help="Runs at a time, each on one CPU thread or a GPU of its own.")] = 1,
+    at: At = None,
     lr: Annotated[float | None, Option(help="Another highest learning rate, for every rule.")] = None,
     tune_lr: Annotated[bool, Option("--tune-lr", help="Choose lr for each cell on validation images.")] = False,
     lr_grid: Annotated[str, Option(help="What --tune-lr tries, times the profile's lr.")] = "0.5,1,2,4",
@@ -56,7 +57,7 @@ def reproduce(
     try:
         for name in names:
             print(f"{name}, profile {profile}:", file=sys.stderr)
-            train_study(name, profile, seeds, **how)
+            train_study(name, profile, seeds, at=at, **how)
             runs = read_study(name, profile, seeds, out, lr, tuned)
             for _, row in runs[runs.status != "done"].iterrows():
                 print(f"mankit: {row.cell}, seed {row.seed}: {row.status}", file=sys.stderr)

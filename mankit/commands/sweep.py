@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from ..errors import choose
-from .inputs import Parameters, json_or_text, known_parameters, parameters, writable
+from .inputs import At, Parameters, json_or_text, known_parameters, parameters, writable
 
 
 def sweep(
@@ -21,6 +21,7 @@ def sweep(
     seeds: Annotated[int | None, Option(min=1, help="Also run each cell with seed 0, 1, ... SEEDS-1.")] = None,
     parameter: Parameters = None,
     jobs: Annotated[int, Option(min=1, help="Notebooks at a time, each on one CPU thread.")] = 1,
+    at: At = None,
     y: Annotated[str | None, Option(metavar="NAME", help="The result to plot (default: accuracy).")] = None,
     out: Annotated[Path, Option("-o", "--out", help="Folder for copies, table and plot.")] = Path("runs/sweep"),
 ) -> None:
@@ -42,7 +43,7 @@ def sweep(
     cells = library.grid(axes, seeds, parameters(parameter, known))
     table_file = writable(out) / f"{notebook.stem}.csv"
     try:
-        table = library.sweep(notebook, cells, out, jobs)
+        table = library.sweep(notebook, cells, out, jobs, at)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; finished runs are kept in {out}, and the same command goes on") from None
     print(table_file)

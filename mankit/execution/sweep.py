@@ -10,10 +10,10 @@ import json
 import os
 import re
 import subprocess
-import time
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import chdir, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -23,11 +23,12 @@ from jupyter_client import AsyncKernelManager
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
-from traitlets import Callable
+from traitlets import Callable, Dict
 from traitlets.config import Config
 
 from ..charts import Chart, bars, curves
 from ..errors import at_least, first_line
+from ..scaling.engine import Seat, run_all, workers
 from .execute import tidy
 from .results import read_results
 
@@ -58,14 +59,17 @@ def grid(
     return [{**fixed, **dict(zip(axes, values, strict=True))} for values in itertools.product(*axes.values())]
 
 
-def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd.DataFrame:
-    """Execute a notebook for each cell of a grid, `jobs` at a time, into the folder `out`, under a progress bar.
+def sweep(
+    notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1, at: str | Path | None = None
+) -> pd.DataFrame:
+    """Execute a notebook for each cell of a grid, `jobs` at a time or `at` a cluster, into the folder `out`.
 
     A cell whose executed copy is in `out`, from the same code and parameters, isn't run again. Returns (and
     keeps in `out`/NOTEBOOK.csv after each cell) a row a cell, in the order of the grid: its parameters, its
     results, duration_s in seconds, and error, empty where all went well. After Ctrl-C the finished ones are kept.
     What the same code left in `out` for another grid stays in the file, marked in a column `grid`.
-    All jobs are threads of this process: several processes would race for the ports of their kernels.
+    All jobs are threads of this process: several processes would race for the ports of their kernels. On a cluster,
+    where they can't be, kernels talk through files in place of ports. Raises: ValueError where there is no cluster.
     """
     notebook, out = notebook.resolve(), out.resolve()
     targets = [_target(notebook, cell, out) for cell in cells]
@@ -74,25 +78,16 @@ def sweep(notebook: Path, cells: Sequence[Cell], out: Path, jobs: int = 1) -> pd
     rows = [finished_row(notebook, target, cell) for target, cell in zip(targets, cells, strict=True)]
     earlier, file = other_grids(notebook, out, targets), out / f"{notebook.stem}.csv"
     todo = [i for i, row in enumerate(rows) if row is None]
-    running: dict[Future, int] = {}
-    kernels: list[subprocess.Popen] = []
+    tasks = [(notebook, targets[i], cells[i], at is not None) for i in todo]
+
+    def keep(i: int, outcome: object) -> None:
+        rows[todo[i]] = {**cells[todo[i]], "error": _said(outcome)} if isinstance(outcome, Exception) else outcome
+        write_table(rows, cells, file, earlier)
+        bar.update()
+
     bar = tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run", dynamic_ncols=True)
-    # papermill's own `cwd` changes the folder of the whole process, back and forth in each thread: done here once
-    with bar, chdir(notebook.parent), ThreadPoolExecutor(jobs) as pool:
-        try:
-            for i in todo:
-                running[pool.submit(_run, notebook, targets[i], cells[i], kernels)] = i
-            for job in as_completed(running):
-                rows[running[job]] = job.result()
-                write_table(rows, cells, file, earlier)
-                bar.update()
-        except BaseException:  # Ctrl-C, or a full disk
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(job.done() for job in running):  # a thread that waits for its kernel can't be interrupted
-                for kernel in kernels:  # more may come: one that is just starting
-                    kernel.kill()
-                time.sleep(0.1)
-            raise
+    with bar, workers(jobs, at, threads=True) as client:
+        run_all(client, _run, tasks, keep)
     return write_table(rows, cells, file, earlier)
 
 
@@ -156,38 +151,54 @@ def _row(nb: NotebookNode, cell: Cell) -> Cell:
     return {**cell, **results, "duration_s": nb.metadata.papermill.duration, "error": ""}
 
 
-def _run(notebook: Path, target: Path, cell: Cell, kernels: list[subprocess.Popen]) -> Cell:
-    """Execute one cell of the grid, with a kernel that joins `kernels`; its row. A complete copy gets its name."""
+def _run(notebook: Path, target: Path, cell: Cell, by_files: bool, seat: Seat) -> Cell:
+    """Execute one cell of the grid; its row. A complete copy gets its name. by_files: talk to the kernel so."""
     part = target.with_suffix(".unfinished.ipynb")
-    config = Config(OneThreadManager={"started": kernels.append})
-    options = {
-        "kernel_name": "python3",
-        "language": "python",
-        "kernel_manager_class": OneThreadManager,
-        "config": config,
-    }
-    options |= {"extra_arguments": ["--log-level=ERROR"], "progress_bar": False}
+    # not papermill's own `cwd`, which changes the folder of the whole process, back and forth in each thread
+    options = {"cwd": str(notebook.parent), "env": {**ONE_THREAD, **os.environ, **seat.env}}
+    manager = {"options": options, "started": lambda kernel: _end_at(seat.stop, kernel)}
+    how = {"kernel_name": "python3", "language": "python", "kernel_manager_class": GridManager}
+    how |= {"extra_arguments": ["--log-level=ERROR"], "progress_bar": False}
     try:
-        nb = papermill.execute_notebook(str(notebook), str(part), cell, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            manager |= {"transport": "ipc", "ip": f"{folder}/kernel"} if by_files else {}
+            config = Config(GridManager=manager)
+            nb = papermill.execute_notebook(str(notebook), str(part), cell, config=config, **how)
         row = _row(nb, cell)
         tidy(part)
         os.replace(part, target)
         return row
-    except PapermillExecutionError as error:
-        return {**cell, "error": f"cell {error.exec_count}: {error.ename}: {first_line(error.evalue or 'no message')}"}
-    except Exception as error:  # a kernel that died, no results, a full disk: the other runs go on
-        return {**cell, "error": f"{type(error).__name__}: {first_line(error)}"}
+    except Exception as error:  # a cell that failed, a kernel that died, no results, a full disk: the others go on
+        return {**cell, "error": _said(error)}
 
 
-class OneThreadManager(AsyncKernelManager):
-    """Starts a kernel that has one thread for its numbers, and calls `started` with its process."""
+def _said(error: Exception) -> str:
+    if isinstance(error, PapermillExecutionError):
+        return f"cell {error.exec_count}: {error.ename}: {first_line(error.evalue or 'no message')}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
+
+class GridManager(AsyncKernelManager):
+    """Starts a kernel with `options` of a process (its folder and environment), and calls `started` with it."""
+
+    options = Dict().tag(config=True)
     started = Callable().tag(config=True)
 
     async def start_kernel(self, **options: object) -> None:
-        """As AsyncKernelManager does, which names the options. An environment that says more threads wins."""
-        await super().start_kernel(**{**options, "env": {**ONE_THREAD, **os.environ}})
+        """As AsyncKernelManager does, which names the options."""
+        await super().start_kernel(**{**options, **self.options})
         self.started(self.provisioner.process)
+
+
+def _end_at(stop: threading.Event, kernel: subprocess.Popen) -> None:
+    """End a kernel when `stop` is set: the thread that waits for its answer can't be interrupted."""
+
+    def watch() -> None:
+        while kernel.poll() is None:
+            if stop.wait(0.2):
+                kernel.kill()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main_result(table: pd.DataFrame, cells: Sequence[Cell]) -> str | None:

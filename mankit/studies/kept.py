@@ -13,6 +13,7 @@ import contextlib
 import copy
 import json
 import signal
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -43,17 +44,18 @@ def train_in(
     download: bool = False,
     progress: Callable[[KeptRun], Iterable[Step]] = iter,
     table: bool = False,
+    stop: threading.Event | None = None,
 ) -> Summary:
     """Train a recipe in a folder, or go on where it stopped; a finished run is only read.
 
     on_epoch: called with the log's row after each epoch. progress: wraps the steps, for instance `progress_bar`.
-    table: also leave `block_table` in the folder, as blocks.csv.
+    table: also leave `block_table` in the folder, as blocks.csv. stop: as `open_run`.
     Raises: ValueError as `open_run`; KeyboardInterrupt after a Ctrl-C, when the run is saved.
     """
     file = Path(folder) / TABLE
     if (done := finished(folder, recipe)) and (not table or _rows(file) == recipe.K):
         return done
-    with open_run(folder, recipe, data, device, root=root, download=download) as kept:
+    with open_run(folder, recipe, data, device, root=root, download=download, stop=stop) as kept:
         for _ in progress(kept):
             if on_epoch and kept.done % kept.run.steps_per_epoch == 0:
                 on_epoch(kept.log[-1])
@@ -73,10 +75,12 @@ def open_run(
     root: str | Path | None = None,
     download: bool = False,
     every: float = 600,
+    stop: threading.Event | None = None,
 ) -> Iterator[KeptRun]:
     """A run in a folder, ready to train on from where it stopped: `with open_run(...) as kept: for step in kept: ...`
 
     data, or where to load it: device, root, download. every: seconds between checkpoints inside a long epoch.
+    stop: where it is set by another thread, the run is saved as after a Ctrl-C (which only a main thread hears).
     What a rule of one's own draws while it trains (dropout) comes from torch's generator: seed that to have the same
     numbers again; a run that goes on has those that it would have had.
     Raises: ValueError if the folder holds another recipe's run, can't be written, is in use, or is damaged.
@@ -84,7 +88,7 @@ def open_run(
     folder = Path(folder)
     with files.locked(folder):
         finished(folder, recipe)
-        kept = KeptRun(folder, Run(recipe, data or load_data(recipe, root, device, download)), every)
+        kept = KeptRun(folder, Run(recipe, data or load_data(recipe, root, device, download)), every, stop)
         kept.resume()
         yield kept
 
@@ -92,8 +96,8 @@ def open_run(
 class KeptRun:
     """A run and its folder. Iterate to train; then `finish()`. `run.net` may be measured at any time."""
 
-    def __init__(self, folder: Path, run: Run, every: float = 600) -> None:
-        self.folder, self.run, self.every = folder, run, every
+    def __init__(self, folder: Path, run: Run, every: float = 600, stop: threading.Event | None = None) -> None:
+        self.folder, self.run, self.every, self.stop = folder, run, every, stop or threading.Event()
         self.log: list[dict[str, object]] = []  # a row for each finished epoch
         self.best: dict[str, object] = {}  # epoch, val (percent) and weights of the best epoch on validation
         self.seconds = 0.0
@@ -133,9 +137,8 @@ class KeptRun:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
         files.write(self.folder / "recipe.json", run.recipe.to_json())
-        files.write(
-            self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n"
-        )
+        here = json.dumps(environment(run.data.train.images.device), indent=2)
+        files.write(self.folder / "environment.json", here + "\n")
         self._write_log()  # an epoch that was logged after the checkpoint will come again
 
     @property
@@ -144,7 +147,7 @@ class KeptRun:
         return one_or_more if isinstance(one_or_more, list) else [one_or_more]
 
     def __iter__(self) -> Iterator[Step]:
-        """Train on, saving at the end of each epoch. Ctrl-C saves after the step and raises KeyboardInterrupt."""
+        """Train on, saving at the end of each epoch. Ctrl-C and `stop` save after the step: KeyboardInterrupt."""
         run, begun, before = self.run, time.perf_counter(), self.seconds
         last_save = begun
         with _ctrl_c_waits() as asked:
@@ -157,11 +160,10 @@ class KeptRun:
                     self.save()
                 last_save = time.perf_counter() if self._saved_at == run.done else last_save
                 yield step
-                if asked:
+                if asked or self.stop.is_set():
                     self.save()
-                    raise KeyboardInterrupt(
-                        f"stopped at step {run.done} of {len(run)}, saved in {self.folder}: start it again to go on"
-                    )
+                    where = f"step {run.done} of {len(run)}, saved in {self.folder}"
+                    raise KeyboardInterrupt(f"stopped at {where}: start it again to go on")
 
     def _end_epoch(self, step: Step) -> None:
         run, losses = self.run, self._losses.take()  # waits for the device
@@ -222,10 +224,9 @@ def _rows(table: Path) -> int:
     """How many rows a table has; 0 where it isn't there or is damaged, so that it is made anew."""
     import pandas as pd
 
-    try:
+    with contextlib.suppress(OSError, ValueError):
         return len(pd.read_csv(table))
-    except (OSError, ValueError):
-        return 0
+    return 0
 
 
 def accuracy(run: Run, split: Split) -> float | None:

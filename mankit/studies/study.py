@@ -7,15 +7,10 @@ print(beside_published(read_study("cifar10", "quick", seeds=3)))
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -27,6 +22,9 @@ from .papers import Cell, cells
 from .recipe import Recipe
 from .record import Summary, finished
 from .tune import SEEDS, chosen, factors, keep, rates
+
+if TYPE_CHECKING:
+    from ..scaling.engine import Seat
 
 FAILED = "failed.json"  # in a run's folder: why it failed, until it succeeds
 OUT = Path("runs/reproduce")
@@ -121,30 +119,32 @@ def train_study(
     seeds: int = 1,
     *,
     jobs: int = 1,
+    at: str | Path | None = None,
     out: str | Path = OUT,
     device: str = "auto",
     root: str | Path | None = None,
     lr: float | None = None,
     tune_lr: bool | Sequence[float] = False,
 ) -> None:
-    """Train what isn't trained yet, `jobs` runs at a time in processes of their own.
+    """Train what isn't trained yet, `jobs` runs at a time in processes of their own, or `at` a cluster: see `engine`.
 
-    A run that fails says why (see `read_study`), and the others go on; the next call tries it again. A Ctrl-C saves
-    what is running and raises KeyboardInterrupt: the same call goes on there. root: where the data lies.
-    tune_lr: first train the grid of each cell that has none yet. Raises: ValueError as `jobs_of`.
+    A run that fails says why (see `read_study`), and the others go on; the next call tries it again. One whose process
+    is killed goes on in another one, once. A Ctrl-C saves what is running and raises KeyboardInterrupt: the same call
+    goes on there. root: where the data lies. tune_lr: first train the grid of each cell that has none yet.
+    Raises: ValueError as `jobs_of`, or for a cluster that isn't there.
     """
     at_least("jobs", jobs, 1)
     planned = jobs_of(study, profile, seeds, out, lr, tune_lr)
     if grid := factors(tune_lr):
-        _tune([job for job in planned if job.untuned], grid, jobs, (device, root))
+        _tune([job for job in planned if job.untuned], grid, (jobs, at), (device, root))
         planned = [job for job in jobs_of(study, profile, seeds, out, lr, tune_lr) if not job.untuned]
-    _train_all(planned, jobs, (device, root))
+    _train_all(planned, (jobs, at), (device, root))
 
 
-def _tune(untuned: list[Job], factors: Sequence[float], jobs: int, where: tuple) -> None:
+def _tune(untuned: list[Job], factors: Sequence[float], crew: tuple, where: tuple) -> None:
     """Train the grids of some cells, and keep in each cell's folder the rate that is best on validation images."""
     grids = {job.of_cell: _grid_jobs(job.cell, job.of_cell, factors) for job in untuned}
-    _train_all([job for grid in grids.values() for of_rate in grid.values() for job in of_rate], jobs, where)
+    _train_all([job for grid in grids.values() for of_rate in grid.values() for job in of_rate], crew, where)
     for job in untuned:
         said = {lr: [each.status() for each in of_rate] for lr, of_rate in grids[job.of_cell].items()}
         val = {lr: [summary and summary.val_last for _, summary in seeds] for lr, seeds in said.items()}
@@ -155,88 +155,37 @@ def _tune(untuned: list[Job], factors: Sequence[float], jobs: int, where: tuple)
             _note(job.folder, ValueError(f"{error}; its first run: {first}"))
 
 
-def _train_all(planned: list[Job], jobs: int, where: tuple) -> None:
+def _train_all(planned: list[Job], crew: tuple, where: tuple) -> None:
     todo = [job for job in planned if job.status()[0] != "done"]
-    with tqdm(total=sum(job.recipe.epochs for job in planned), unit="epoch", smoothing=0.1, leave=False) as bar:
-        _work_off(todo, jobs, where, lambda: bar.update(sum(map(_epochs, planned)) - bar.n))
+    begun, total = sum(map(_epochs, planned)), sum(job.recipe.epochs for job in planned)
+    with tqdm(total=total, initial=begun, unit="epoch", smoothing=0.1, leave=False) as bar:
+        _work_off(todo, crew, where, lambda: bar.update(sum(map(_epochs, planned)) - bar.n))
 
 
-def _work_off(todo: list[Job], jobs: int, where: tuple, tick: Callable[[], None]) -> None:
-    """Train what is to do and note what fails. Each process has a pool of its own: if it is killed, only its run waits
-    for another one, once."""
-    idle = [_one_worker() for _ in range(min(jobs, len(todo)))]
-    running: dict[Future, tuple[ProcessPoolExecutor, Job]] = {}
-    killed: list[Job] = []
-    try:
-        while todo or running:
-            while todo and idle:
-                job = todo.pop(0)
-                pool, future = _submit(idle.pop(), _train, job.folder, job.recipe.to_json(), *where)
-                running[future] = pool, job
-            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                pool, job = running.pop(future)
-                error = future.exception()
-                if isinstance(error, BrokenExecutor):
-                    error = BrokenExecutor("killed by the system (out of memory?)")
-                    (todo if job not in killed else []).append(job)
-                    killed.append(job)
-                _note(job.folder, error)
-                idle.append(pool)
-            tick()
-    except KeyboardInterrupt:
-        _stop(running)
-        raise
-    finally:
-        for pool in (*idle, *(pool for pool, _ in running.values())):
-            pool.shutdown()
+def _work_off(todo: list[Job], crew: tuple, where: tuple, tick: Callable[[], None]) -> None:
+    """Train what is to do, and note what fails."""
+    if not todo:
+        return
+    from ..scaling import engine
+
+    (jobs, at), tasks = crew, [(job.folder.resolve(), job.recipe.to_json(), *where) for job in todo]
+    with engine.workers(min(jobs, len(todo)), at) as client:
+        engine.run_all(client, _train, tasks, lambda i, error: _note(todo[i].folder, error), tick)
 
 
-def _submit(pool: ProcessPoolExecutor, *call: object) -> tuple[ProcessPoolExecutor, Future]:
-    """The call in the pool, or in another one where the pool's process was killed."""
-    try:
-        return pool, pool.submit(*call)
-    except BrokenExecutor:
-        pool = _one_worker()
-        return pool, pool.submit(*call)
-
-
-def _one_worker() -> ProcessPoolExecutor:
-    spawn = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
-    return ProcessPoolExecutor(1, spawn, initializer=_begin)
-
-
-def _note(folder: Path, error: BaseException | None) -> None:
-    if error:
+def _note(folder: Path, error: object) -> None:
+    if isinstance(error, BaseException):
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / FAILED, json.dumps({"error": first_line(error), "type": type(error).__name__}))
 
 
-def _train(folder: Path, recipe: str, device: str, root: str | Path | None) -> None:
-    """One run, in a process of its own."""
+def _train(folder: Path, recipe: str, device: str, root: str | Path | None, seat: Seat) -> None:
+    """One run, in a worker."""
     torch.set_num_threads(1)
-    train_in(folder, Recipe.from_json(recipe), device=device, root=root)
+    train_in(folder, Recipe.from_json(recipe), device=device, root=root, stop=seat.stop)
     (folder / FAILED).unlink(missing_ok=True)
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a worker that waits; one that trains saves first, see `kept`
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """However the parent dies: what is saved stays, and the next call goes on there."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _epochs(job: Job) -> int:
     log = job.folder / "log.jsonl"
     return len(log.read_bytes().splitlines()) if log.is_file() else 0
-
-
-def _stop(running: Iterable[Future]) -> None:
-    """Have the workers save and end: again and again, since one that still loads its data doesn't listen yet."""
-    while not all(future.done() for future in running):
-        for worker in multiprocessing.active_children():
-            os.kill(worker.pid, signal.SIGINT)
-        time.sleep(0.5)
