@@ -5,6 +5,7 @@ import os
 import socket
 
 import torch
+from kept_runs import TINY
 
 from mankit.networks import small_resnet
 from mankit.rules import local_net
@@ -12,9 +13,11 @@ from mankit.scaling.locked import Locked
 from mankit.scaling.parallel import Data
 from mankit.scaling.pipeline import Blocks
 from mankit.scaling.torchrun import joined
+from mankit.studies.together import train_together
 from mankit.training import local_step, make_optimizer, train
 
 STEPS = 4
+KEPT = TINY.but(augment=False, epochs=2)
 RULES = {
     "dgl": ("dgl", {"head": "1c2f"}),
     "infopro": ("infopro", {"head": "0c1f"}),
@@ -57,6 +60,8 @@ def trained(net, batch_step, per_block=False, dtype=torch.float32, team=None):
 def everything(folder):
     """All of these in one process group after another, for a process is slow to start."""
     refusals(folder)
+    train_together(folder / "kept", KEPT, "blocks")
+    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
     every_case(folder)
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import ranks
 import torch
-from kept_runs import TINY, check_same
+from kept_runs import TINY, check_same, train_until
 from torch import nn
 
 from mankit.blocks import LocalNet
@@ -27,6 +27,7 @@ by_case = pytest.mark.parametrize("case", ranks.CASES, ids=lambda case: "-".join
 def two(tmp_path_factory):
     """The folder of what two processes have left, of every case."""
     folder = tmp_path_factory.mktemp("two")
+    train_until(folder / "kept", 2, None, ranks.KEPT, device="cpu", every=0)
     ranks.on_ranks(ranks.everything, 2, folder)
     return folder
 
@@ -122,13 +123,14 @@ def test_when_a_process_is_killed_the_others_end_and_one_process_goes_on(tmp_pat
     assert len(said) == 1 and said[0].startswith("mankit: process 0: another process of this run has ended")
     with open_run(folder, recipe, device="cpu") as kept:
         assert 6 <= kept.done < len(kept)
-        for step in kept:  # one process goes on, and is stopped in mid-epoch
-            if step.index % 3 == 1:
-                kept.save()
-                break
-    assert start(folder, recipe, "blocks").wait(timeout=120) == 0
+    train_in(folder, recipe, device="cpu")
     train_in(tmp_path / "alone", recipe, device="cpu")
     check_same_values(folder, tmp_path / "alone")
+
+
+def test_a_run_goes_on_in_mid_epoch_with_more_processes(two, tmp_path):
+    train_in(tmp_path, ranks.KEPT, device="cpu")
+    check_same_values(two / "kept", tmp_path)
 
 
 def check_same_values(folder, other):
