@@ -61,7 +61,7 @@ def everything(folder):
     """All of these in one process group after another, for a process is slow to start."""
     refusals(folder)
     train_together(folder / "kept", KEPT, "blocks")
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    another_port()
     every_case(folder)
 
 
@@ -115,7 +115,7 @@ def refusals(folder):
             pass
 
     hear(differ)
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    another_port()
     with joined("data") as team:
         hear(lambda: team.check(net_of("dgl"), 7))
         barlow = net_of("dgl")
@@ -123,19 +123,26 @@ def refusals(folder):
         hear(lambda: team.check(barlow, 8))
         hear(lambda: Blocks().check(net_of("dgl", K=1), 8))
     torch.save(heard, folder / f"heard-{rank}.pt")
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    another_port()
 
 
 def on_ranks(function, n, folder):
     """Call function(folder) in n processes, with torchrun's variables."""
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        port = s.getsockname()[1]
-    torch.multiprocessing.spawn(_as_rank, (n, port, function, folder), nprocs=n)
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(4)]  # one for each time that they meet
+    ports = " ".join(str(s.getsockname()[1]) for s in sockets)
+    for s in sockets:
+        s.close()
+    torch.multiprocessing.spawn(_as_rank, (n, ports, function, folder), nprocs=n)
 
 
-def _as_rank(rank, n, port, function, folder):
-    variables = {"RANK": rank, "WORLD_SIZE": n, "LOCAL_RANK": rank, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+def another_port():
+    """Where the processes meet next."""
+    os.environ["MASTER_PORT"], _, os.environ["PORTS"] = os.environ["PORTS"].partition(" ")
+
+
+def _as_rank(rank, n, ports, function, folder):
+    variables = {"RANK": rank, "WORLD_SIZE": n, "LOCAL_RANK": rank, "MASTER_ADDR": "localhost", "PORTS": ports}
     os.environ |= {name: str(value) for name, value in variables.items()} | {"TORCHELASTIC_RUN_ID": "a test"}
+    another_port()
     torch.set_num_threads(1)
     function(folder)
