@@ -6,7 +6,19 @@ import sys
 
 import mankit
 
-WINGS_NEED = ("pandas", "filelock", "tqdm", "plotly", "matplotlib", "ipywidgets", "IPython", "typer", "papermill")
+WINGS_NEED = (
+    "dask",
+    "distributed",
+    "pandas",
+    "filelock",
+    "tqdm",
+    "plotly",
+    "matplotlib",
+    "ipywidgets",
+    "IPython",
+    "typer",
+    "papermill",
+)
 
 
 def loaded_after(code):

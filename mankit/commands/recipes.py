@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
+
+if TYPE_CHECKING:  # imported in earnest below, for it takes torch
+    from ..studies import Recipe
 
 
 def recipes(
@@ -46,3 +49,16 @@ def recipes(
 
 def _values(cell: object) -> str:
     return ", ".join(f"{p.metric} {p.shown} {p.unit} ({p.source.partition(' ')[0]})" for p in cell.published)
+
+
+def recipe_of(name: str | None, profile: str, typed: dict[str, object]) -> Recipe:
+    """The recipe of a name or a file, or the lab's, with the settings that were typed."""
+    from ..studies import Recipe, lab_recipe
+    from ..studies.papers import cell, with_profile
+
+    if name is None and profile != "paper":
+        raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
+    if name is None:
+        return lab_recipe(**typed)
+    read = with_profile(Recipe.read(name), profile) if name.endswith(".json") else cell(name, profile).recipe
+    return read.changed(**typed)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Context, Option
 
-if TYPE_CHECKING:  # imported in earnest below, for it takes torch
-    import pandas as pd
+from .recipes import recipe_of
+from .show import print_blocks
 
+if TYPE_CHECKING:  # imported in earnest below, for it takes torch
     from ..studies import Recipe
 
 
@@ -21,10 +22,9 @@ def train(
     root: Annotated[Path | None, Option(help="Where the data lies (default: $MANKIT_DATA or data/).")] = None,
     download: Annotated[bool, Option(help="Fetch the data set if it isn't there.")] = False,
     device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[
-        int, Option(min=1, max=256, help="CPU threads; one is fastest for the lab's small network.")
-    ] = 1,
+    threads: Annotated[int, Option(min=1, max=256, help="CPU threads; one is fastest for the lab's networks.")] = 1,
     out: Annotated[Path | None, Option("-o", "--out", help="Keep the run in this folder, and go on there.")] = None,
+    parallel: Annotated[str | None, Option(metavar="data|blocks", help="On torchrun's processes, with -o.")] = None,
     **settings: object,
 ) -> None:
     """Train one network and print a row for each block.
@@ -35,42 +35,43 @@ def train(
 
     Example: mankit train --rule my_rules.py:scaled --K 4
 
+    Example: torchrun --nproc-per-node 2 -m mankit train --K 8 -o runs/two --parallel blocks
+
     Exit code 130: stopped by Ctrl-C; with -o the run is saved, and the same command goes on where it stopped.
     """
     import torch
 
-    from ..studies import Recipe, lab_recipe, pick_device
-    from ..studies.papers import cell, with_profile
+    from ..studies import pick_device
 
     torch.set_num_threads(threads)
     typed = {n: value for n, value in settings.items() if context.get_parameter_source(n).name == "COMMANDLINE"}
-    if recipe is None and profile != "paper":
-        raise ValueError(f"--profile {profile} goes with --recipe: name one, `mankit recipes` lists them")
-    if recipe is not None:
-        read = with_profile(Recipe.read(recipe), profile) if recipe.endswith(".json") else cell(recipe, profile).recipe
-        chosen = read.changed(**typed)
-    else:
-        chosen = lab_recipe(**typed)
+    chosen = recipe_of(recipe, profile, typed)
     there = {"root": root, "download": download, "device": pick_device(device)}
-    _train_in(out, chosen, there) if out is not None else _train_once(chosen, there)
+    if parallel and out is None:
+        raise ValueError(f"--parallel {parallel} goes with -o FOLDER: the first process keeps the run there")
+    _train_in(out, chosen, there, parallel) if out is not None else _train_once(chosen, there)
 
 
-def _train_in(folder: Path, recipe: Recipe, there: dict[str, object]) -> None:
+def _train_in(folder: Path, recipe: Recipe, there: dict[str, object], parallel: str | None) -> None:
     """Train in a folder, or go on there, or only print what a finished run left."""
     import pandas as pd
 
-    from ..studies.kept import TABLE, train_in
-    from ..studies.run import progress_bar
+    from ..studies.kept import TABLE
+    from ..studies.steps import progress_bar
+    from ..studies.together import train_together
 
-    summary = train_in(folder, recipe, **there, progress=progress_bar, table=True)
-    _print_table(recipe, pd.read_csv(folder / TABLE), summary.seconds, summary.device)
+    summary = train_together(folder, recipe, parallel, **there, progress=progress_bar, table=True)
+    if summary is None:
+        return  # the first process has it
+    print_blocks(recipe, pd.read_csv(folder / TABLE), summary.seconds, summary.device)
     best = f", {summary.test_best_val:.2f} % from epoch {summary.best_epoch}, the best on validation images"
     print(f"test: {summary.test_last:.2f} % from the last epoch{best if summary.best_epoch else ''}")
 
 
 def _train_once(recipe: Recipe, there: dict[str, object]) -> None:
     """Train in memory and print the table, of what was learnt until a Ctrl-C too."""
-    from ..studies.run import Run, block_table, load_data, progress_bar
+    from ..studies.run import Run, block_table, load_data
+    from ..studies.steps import progress_bar
 
     run, begun, stop = Run(recipe, load_data(recipe, **there)), time.perf_counter(), None
     try:
@@ -78,13 +79,6 @@ def _train_once(recipe: Recipe, there: dict[str, object]) -> None:
             pass
     except KeyboardInterrupt:
         stop = KeyboardInterrupt(f"stopped at step {run.done} of {len(run)}; the table says what it had learnt")
-    _print_table(recipe, block_table(run), time.perf_counter() - begun, there["device"])
+    print_blocks(recipe, block_table(run), time.perf_counter() - begun, there["device"])
     if stop:
         raise stop
-
-
-def _print_table(recipe: Recipe, table: pd.DataFrame, seconds: float, device: str) -> None:
-    what = f"{recipe.rule} on {recipe.data}, {recipe.network}, K={recipe.K}, {recipe.epochs} epochs, seed {recipe.seed}"
-    print(f"{what}: {seconds:.1f} s on {device}")
-    names = {"own_head": "own head (%)", "linear_probe": "linear probe (%)", "saved_mib": "saved (MiB)"}
-    print(table.rename(columns=names).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))

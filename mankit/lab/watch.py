@@ -13,7 +13,7 @@ from ..images import Data, Split, batches
 from ..measure import best_checkpoints, block_accuracy, block_cka, ema_distance, probe_accuracy, saved_bytes
 from ..rules import ONE_BLOCK, entry_of
 from ..studies import Recipe, Run, load_data
-from ..studies.run import LossSum
+from ..studies.steps import LossSum
 from ..teach.lockstep import Beside, Own
 from ..training import Step
 

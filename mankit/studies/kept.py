@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import signal
 import threading
 import time
 import zlib
@@ -24,11 +23,13 @@ import torch
 
 from ..images import Data, Split, batches
 from ..measure import evaluate
+from ..scaling.parallel import Alone
 from ..training import Step
 from . import folder as files
 from .recipe import Recipe
 from .record import Summary, environment, finished
-from .run import MEASURE_BATCH, LossSum, Run, block_table, load_data
+from .run import MEASURE_BATCH, Run, block_table, load_data
+from .steps import LossSum, ctrl_c_waits
 
 TABLE = "blocks.csv"  # in a run's folder, where it was asked for: a row for each block
 
@@ -45,17 +46,19 @@ def train_in(
     progress: Callable[[KeptRun], Iterable[Step]] = iter,
     table: bool = False,
     stop: threading.Event | None = None,
+    team: Alone | None = None,
 ) -> Summary:
     """Train a recipe in a folder, or go on where it stopped; a finished run is only read.
 
     on_epoch: called with the log's row after each epoch. progress: wraps the steps, for instance `progress_bar`.
-    table: also leave `block_table` in the folder, as blocks.csv. stop: as `open_run`.
+    table: also leave `block_table` in the folder, as blocks.csv. stop, team: as in `open_run`.
     Raises: ValueError as `open_run`; KeyboardInterrupt after a Ctrl-C, when the run is saved.
     """
     file = Path(folder) / TABLE
     if (done := finished(folder, recipe)) and (not table or _rows(file) == recipe.K):
+        (team or Alone()).share(None)  # nothing to do
         return done
-    with open_run(folder, recipe, data, device, root=root, download=download, stop=stop) as kept:
+    with open_run(folder, recipe, data, device, root=root, download=download, stop=stop, team=team) as kept:
         for _ in progress(kept):
             if on_epoch and kept.done % kept.run.steps_per_epoch == 0:
                 on_epoch(kept.log[-1])
@@ -76,6 +79,7 @@ def open_run(
     download: bool = False,
     every: float = 600,
     stop: threading.Event | None = None,
+    team: Alone | None = None,
 ) -> Iterator[KeptRun]:
     """A run in a folder, ready to train on from where it stopped: `with open_run(...) as kept: for step in kept: ...`
 
@@ -88,7 +92,8 @@ def open_run(
     folder = Path(folder)
     with files.locked(folder):
         finished(folder, recipe)
-        kept = KeptRun(folder, Run(recipe, data or load_data(recipe, root, device, download)), every, stop)
+        data = data or load_data(recipe, root, device, download)
+        kept = KeptRun(folder, Run(recipe, data, team=team), every, stop)
         kept.resume()
         yield kept
 
@@ -98,6 +103,7 @@ class KeptRun:
 
     def __init__(self, folder: Path, run: Run, every: float = 600, stop: threading.Event | None = None) -> None:
         self.folder, self.run, self.every, self.stop = folder, run, every, stop or threading.Event()
+        self.team = run.team
         self.log: list[dict[str, object]] = []  # a row for each finished epoch
         self.best: dict[str, object] = {}  # epoch, val (percent) and weights of the best epoch on validation
         self.seconds = 0.0
@@ -115,58 +121,54 @@ class KeptRun:
         return self.run.done
 
     def resume(self) -> None:
-        """Bring everything to where the last checkpoint was, torch's random numbers too."""
+        """Bring everything to where the last checkpoint was, torch's random numbers too, in all processes."""
         run, state = self.run, files.load(self.folder)
         if state:
             if state["of"] != self._of:
                 raise ValueError(f"{self.folder / files.NAME} is of another recipe or other data: remove {self.folder}")
             try:
-                for weights in ([state["best"]["weights"]] if state["best"] else []) + [state["net"]]:
-                    run.net.load_state_dict(weights)
-                for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-                    optimizer.load_state_dict(saved)
+                if state["best"]:
+                    run.net.load_state_dict(state["best"]["weights"])
+                run.restore(state)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
-                run.done = self._saved_at = state["done"]
+                self._saved_at = run.done
                 there, losses = run.data.train.images.device, state["losses"]
                 self._losses.total = None if losses is None else losses.to(there).expand(run.net.K)
                 self._losses.steps = run.done % run.steps_per_epoch
                 if [row["step"] for row in self.log] != list(range(0, run.done + 1, run.steps_per_epoch))[1:]:
                     raise ValueError("the log has not a row for each epoch")
-                torch.set_rng_state(state["rng"])
             except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
+        self.team.share(state or {})
         files.write(self.folder / "recipe.json", run.recipe.to_json())
         here = json.dumps(environment(run.data.train.images.device), indent=2)
         files.write(self.folder / "environment.json", here + "\n")
         self._write_log()  # an epoch that was logged after the checkpoint will come again
 
-    @property
-    def _optimizers(self) -> list[torch.optim.Optimizer]:
-        one_or_more = self.run.optimizer
-        return one_or_more if isinstance(one_or_more, list) else [one_or_more]
-
     def __iter__(self) -> Iterator[Step]:
         """Train on, saving at the end of each epoch. Ctrl-C and `stop` save after the step: KeyboardInterrupt."""
         run, begun, before = self.run, time.perf_counter(), self.seconds
         last_save = begun
-        with _ctrl_c_waits() as asked:
+        with ctrl_c_waits() as asked:
             for step in run:
                 self._losses.add(step)
                 self.seconds = before + time.perf_counter() - begun
                 if run.done % run.steps_per_epoch == 0:
                     self._end_epoch(step)
-                elif time.perf_counter() - last_save >= self.every and self._losses.total.isfinite().all():
+                elif self.team.agree(time.perf_counter() - last_save >= self.every and self._losses.are_finite()):
                     self.save()
                 last_save = time.perf_counter() if self._saved_at == run.done else last_save
                 yield step
-                if asked or self.stop.is_set():
+                if self.team.agree(bool(asked) or self.stop.is_set()):
                     self.save()
                     where = f"step {run.done} of {len(run)}, saved in {self.folder}"
                     raise KeyboardInterrupt(f"stopped at {where}: start it again to go on")
 
     def _end_epoch(self, step: Step) -> None:
-        run, losses = self.run, self._losses.take()  # waits for the device
+        run = self.run
+        run.gather(self._losses.total)
+        losses = self._losses.take()  # waits for the device
         epoch = run.done // run.steps_per_epoch
         val = accuracy(run, run.data.val)
         if val is not None and val > self.best.get("val", -1):
@@ -181,13 +183,14 @@ class KeptRun:
         """Write a checkpoint, unless this step has one. Raises: ValueError where it can't be written."""
         if self._saved_at == self.done:
             return
+        self.run.gather(self._losses.total)
         state = {
             "of": self._of,
             "done": self.done,
             "net": self.run.net.state_dict(),
             "log": self.log,
             "best": self.best,
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in self.run.optimizers],
             "losses": self._losses.total,
             "rng": torch.get_rng_state(),
             "seconds": self.seconds,
@@ -232,18 +235,3 @@ def _rows(table: Path) -> int:
 def accuracy(run: Run, split: Split) -> float | None:
     """Percent right of a run's network on a split; None where there are no images."""
     return evaluate(run.net, batches(split, MEASURE_BATCH, shuffle=False)) if len(split) else None
-
-
-@contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[list[int]]:
-    """Ctrl-C appends to a list instead of stopping in the middle of a step; the second one stops at once."""
-    asked: list[int] = []
-    try:
-        before = signal.signal(signal.SIGINT, lambda number, _: (asked.append(number), signal.signal(number, before)))
-    except ValueError:  # not the main thread, which alone gets a Ctrl-C
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

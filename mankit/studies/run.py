@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..blocks import LocalNet
 from ..images import Augment, Data, batches, load, steps_per_epoch
@@ -18,6 +19,7 @@ from ..measure import block_accuracy, layer_bytes, probe_accuracy, saved_bytes
 from ..networks import Normalize, build_network
 from ..rules import entry_of, local_net
 from ..scaling.compiling import compiled_step
+from ..scaling.parallel import Alone
 from ..training import Batch, BatchStep, Step, cosine, make_optimizer, train, train_batch
 from .recipe import Recipe
 
@@ -36,10 +38,13 @@ class Run:
     Args:
         data: what `load_data` gave, to share it between runs; the network goes where it lies.
         device: where to load the data if none is given. Raises: ValueError if the two don't agree.
+        team: the processes that train it together, see `mankit.scaling.torchrun.joined`.
     Attributes: recipe, data, net, optimizer, schedule, batch_step (change them as you like), done (steps so far).
     """
 
-    def __init__(self, recipe: Recipe, data: Data | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, recipe: Recipe, data: Data | None = None, device: str = "auto", team: Alone | None = None
+    ) -> None:
         self.recipe, self.data, self.done = recipe, data or load_data(recipe, device=device), 0
         there = self.data.train.images.device
         if device != "auto" and torch.device(pick_device(device)).type != there.type:
@@ -48,11 +53,13 @@ class Run:
             raise ValueError(f"the training images of {recipe.data} have one class only: add or take more images")
         if recipe.augment and self.data.augment is None:
             raise ValueError(f"augment=True: {recipe.data} has no usual crop and flip; leave augment out")
-        self.net = _network(recipe, self.data).to(there)
+        self.net, self.team = _network(recipe, self.data).to(there), team or Alone()
+        self.team.check(self.net, recipe.batch)
         r, self.steps_per_epoch = recipe, steps_per_epoch(self.data.train, recipe.batch)
         self.optimizer = make_optimizer(self.net, r.lr, r.momentum, r.weight_decay, r.per_block)
         self.schedule = cosine(r.lr, r.epochs, self.steps_per_epoch, r.warmup, min(0.01, r.lr), r.per_step)
-        self.batch_step = batch_step(r.compile, ema_update=r.ema_update, bf16=r.bf16)
+        self.batch_step = batch_step(r.compile, self.team, ema_update=r.ema_update, bf16=r.bf16)
+        self._gathered = 0  # step
 
     def __len__(self) -> int:
         return self.recipe.epochs * self.steps_per_epoch
@@ -71,6 +78,25 @@ class Run:
         for step in while_finite(steps, self.recipe, self.steps_per_epoch):
             self.done = step.index + 1
             yield step
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The one optimizer, or one for each block, as a list."""
+        return self.optimizer if isinstance(self.optimizer, list) else [self.optimizer]
+
+    def restore(self, state: dict) -> None:
+        """Bring weights, optimizers, the step and torch's random numbers to where a checkpoint was."""
+        self.net.load_state_dict(state["net"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.done = self._gathered = state["done"]
+        torch.set_rng_state(state["rng"])
+
+    def gather(self, losses: Tensor | None = None) -> None:
+        """Of several processes, bring everything to the first, with sums of losses (K,), once a step."""
+        if self._gathered != self.done:
+            self.team.gather(self.net, self.optimizers, losses)
+            self._gathered = self.done
 
     @property
     def measured_net(self) -> LocalNet:
@@ -131,9 +157,12 @@ def load_data(recipe: Recipe, root: str | Path | None = None, device: str = "aut
     return load(recipe.data, seed=recipe.seed, **where, **recipe.data_options)
 
 
-def batch_step(compile: bool = False, **how: object) -> BatchStep:
-    """How `train` executes a step. how: ema_update, bf16, see `train_batch`."""
-    return compiled_step(**how) if compile else functools.partial(train_batch, **how)
+def batch_step(compile: bool = False, team: Alone | None = None, **how: object) -> BatchStep:
+    """How `train` executes a step. team: with other processes. how: ema_update, bf16, see `train_batch`."""
+    together = team.batch_step if team and team.size > 1 else None
+    if compile and together:
+        raise ValueError(f"compile=True with {team.size} processes: leave one out")
+    return compiled_step(**how) if compile else functools.partial(together or train_batch, **how)
 
 
 def pick_device(device: str = "auto") -> str:
@@ -145,37 +174,6 @@ def pick_device(device: str = "auto") -> str:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device='{device}' isn't usable here: choose auto, cpu or cuda") from error
     return device
-
-
-class LossSum:
-    """The sum of the blocks' losses over some steps, on their device; reading it waits for the device."""
-
-    def __init__(self) -> None:
-        self.total: Tensor | None = None  # (K,)
-        self.steps = 0
-
-    def add(self, step: Step) -> None:
-        """Take in a step's losses."""
-        self.total = step.losses if self.total is None else self.total + step.losses
-        self.steps += 1
-
-    def take(self) -> list[float]:
-        """The means since the last call, a number a block (none before the first step); the sum starts anew."""
-        means = [] if self.total is None else (self.total / self.steps).tolist()
-        self.total, self.steps = None, 0
-        return means
-
-
-def progress_bar(run: Run) -> Iterator[Step]:
-    """The steps of a run (or a kept one), under a bar that says learning rate and the last block's loss."""
-    from tqdm import tqdm
-
-    # a run that fails at once shows no bar
-    bar = tqdm(run, initial=run.done, total=len(run), unit="step", dynamic_ncols=True, delay=0.5)
-    for step in bar:
-        if step.index % 20 == 0:  # reading a loss waits for the device
-            bar.set_postfix_str(f"lr {step.lr:.3f}, last block's loss {step.losses[-1].item():.3f}", refresh=False)
-        yield step
 
 
 def train_all(runs: Iterable[Run], after_epoch: Callable[[Run, int], None] | None = None) -> None:

@@ -1,0 +1,166 @@
+"""One run on several processes, started by torchrun: each trains on a part of every batch, or some blocks.
+
+Here are what both ways share (`Team`) and the first, `Data`; the second, `Blocks`, is in pipeline.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..blocks import LocalNet
+from ..heads import Head
+from ..training import local_step, train_batch
+
+PATIENCE = timedelta(minutes=30)  # process 0 may evaluate that long; a process that is gone is noticed at once
+UNDER_WAY = 2  # messages of a kind that may be on their way before the sender waits
+
+
+class Alone:
+    """What a run asks of its team, where it has one process: nothing needs to be sent."""
+
+    rank, size = 0, 1
+
+    def check(self, net: LocalNet, batch: int) -> None:
+        """Raise ValueError for a network or a batch that can't be shared out."""
+
+    def agree(self, number: int) -> int:
+        """What process 0 says. It doesn't wait for the others."""
+        return number
+
+    def share(self, state: object) -> object:
+        """What process 0 hands in, at all of them."""
+        return state
+
+    def gather(self, net: LocalNet, optimizers: Sequence[Optimizer], losses: Tensor | None) -> None:
+        """Bring all weights, statistics, optimizer states and losses (K,) to process 0, into what it hands in."""
+
+
+class Team(Alone):
+    """A process among others, in torch's process group. patience: the longest wait for a message, then RuntimeError."""
+
+    def __init__(self, patience: timedelta = PATIENCE) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        # over the CPU: what is said here never waits for a GPU
+        self._talk = dist.new_group(backend="gloo", timeout=patience)
+        self._said: deque[tuple[dist.Work, Tensor]] = deque()
+
+    def agree(self, number: int) -> int:
+        said = torch.tensor([number])
+        if self.rank:
+            dist.recv(said, 0, group=self._talk)
+        for other in range(1, self.size) if self.rank == 0 else ():
+            send_on(said, other, self._talk, self._said, 8 * UNDER_WAY * self.size)
+        return int(said)
+
+    def share(self, state: object) -> object:
+        box = [state]
+        dist.broadcast_object_list(box, 0, group=self._talk)
+        return box[0]
+
+    def compare(self, same: dict[str, str]) -> None:
+        """Raise ValueError, at every process, unless all have handed in the same."""
+        every: list[dict[str, str]] = [{}] * self.size
+        dist.all_gather_object(every, same, group=self._talk)
+        for rank, other in enumerate(every):
+            for name in same | other:
+                if other.get(name) != every[0].get(name):
+                    what = f"process {rank} has {name} {other.get(name)}, process 0 has {every[0].get(name)}"
+                    raise ValueError(f"{what}: start all with the same mankit, torch and words")
+
+
+def send_on(
+    tensor: Tensor, to: int, group: dist.ProcessGroup, under_way: deque[tuple[dist.Work, Tensor]], most: int = UNDER_WAY
+) -> None:
+    """Send without waiting, unless too many are under way. A tensor is held until it has left."""
+    under_way.append((dist.isend(tensor, to, group=group), tensor))
+    while len(under_way) > most:
+        under_way.popleft()[0].wait()
+
+
+def state_of(net: LocalNet, optimizers: Sequence[Optimizer], i: int) -> tuple[dict, list[dict]]:
+    """Weights and statistics of block i with its head, and the optimizer's state of each parameter; on the CPU."""
+    pair, optimizer = _pair(net, optimizers, i)
+    states = [optimizer.state.get(p, {}) for p in pair.parameters()]
+    on_cpu = [{n: v.cpu() if isinstance(v, Tensor) else v for n, v in state.items()} for state in states]
+    return {name: tensor.cpu() for name, tensor in pair.state_dict().items()}, on_cpu
+
+
+def put_state(net: LocalNet, optimizers: Sequence[Optimizer], i: int, state: tuple[dict, list[dict]]) -> None:
+    """Put what `state_of` gave in its place."""
+    pair, optimizer = _pair(net, optimizers, i)
+    pair.load_state_dict(state[0])
+    for p, of_p in zip(pair.parameters(), state[1], strict=True):
+        if of_p:
+            optimizer.state[p] = {n: v.to(p.device) if isinstance(v, Tensor) else v for n, v in of_p.items()}
+
+
+def _pair(net: LocalNet, optimizers: Sequence[Optimizer], i: int) -> tuple[nn.ModuleList, Optimizer]:
+    return nn.ModuleList([net.blocks[i], net.heads[i]]), optimizers[i if len(optimizers) > 1 else 0]
+
+
+class Data(Team):
+    """Every process has the whole network and a part of each batch; gradients are averaged, block by block.
+
+    A block's average is on its way while the next block computes. BatchNorm normalises each part by itself, and
+    process 0's statistics are kept; a loss that compares images compares those of its part.
+    """
+
+    def __init__(self, patience: timedelta = PATIENCE) -> None:
+        super().__init__(patience)
+        self._under_way: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
+        self._hooked: list[Optimizer] = []
+
+    def check(self, net: LocalNet, batch: int) -> None:
+        if net.heads[0].views > 1:
+            raise ValueError("parallel=data: this rule compares two views over the whole batch; choose blocks")
+        if batch % self.size or batch < 2 * self.size:
+            raise ValueError(f"batch={batch}: choose a multiple of {self.size} processes, 2 images or more for each")
+
+    def batch_step(
+        self,
+        net: LocalNet,
+        optimizers: Sequence[Optimizer],
+        x: Tensor,
+        y: Tensor,
+        *,
+        ema_update: str = "before",
+        bf16: bool = False,
+    ) -> Tensor:
+        """`train_batch` on this process's part of a batch. Returns the mean losses of all parts (K,)."""
+        self.check(net, len(x))
+        for optimizer in optimizers:
+            if optimizer not in self._hooked:
+                self._hooked.append(optimizer)
+                optimizer.register_step_pre_hook(self._arrived)
+
+        def step(block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            result = local_step(block, head, h, x, y, bf16)
+            self._average(p.grad for m in (block, head) for p in m.parameters() if p.grad is not None)
+            return result
+
+        part = (t.chunk(self.size)[self.rank] for t in (x, y))
+        losses = train_batch(net, optimizers, *part, ema_update=ema_update, step=step)
+        dist.all_reduce(losses)
+        return losses / self.size
+
+    def _average(self, gradients: Iterable[Tensor]) -> None:
+        """Start to average one block's gradients over all processes, in one message."""
+        if gradients := list(gradients):
+            flat = torch.cat([g.flatten() for g in gradients])
+            self._under_way.append((dist.all_reduce(flat, async_op=True), flat, gradients))
+
+    def _arrived(self, *_: object) -> None:
+        """An optimizer's step begins: put the averages into `.grad`."""
+        for work, flat, gradients in self._under_way:
+            work.wait()
+            parts = (flat / self.size).split([g.numel() for g in gradients])
+            for g, part in zip(gradients, parts, strict=True):
+                g.copy_(part.view(g.shape))
+        self._under_way.clear()
