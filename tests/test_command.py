@@ -104,7 +104,7 @@ def test_typed_options_reach_the_run(mankit, monkeypatch):
         (["--head", "9z"], ["head='9z'", "'mlp'"]),
         (["--branches", "bth"], ["'bth'", "did you mean 'both'"]),
         (["--start", "zero"], ["'zero'", "random, copy"]),
-        (["--base", "man"], ["'man'", "greedy, dgl, infopro"]),
+        (["--base", "man"], ["'man'", "dgl or infopro"]),
         (["--ema-update", "during"], ["'during'", "before"]),
         (["--train-size", 0], ["train_size=0", "1 or more"]),
         (["--size", 0], ["size=0", "1 or more"]),

@@ -74,8 +74,8 @@ class InfoProHead(Head):
 class Decoder(nn.Module):
     """InfoPro's decoder: the image back from the features (as logits; their sigmoid is in [0, 1]).
 
-    Bilinear upsampling to the image's size, 3x3 convolution to 12 channels, BatchNorm, ReLU, 3x3 to 3.
-    Source: Wang et al., ICLR 2021, and its code.
+    Bilinear upsampling to the image's size (from that size none, which would only keep a copy), 3x3 convolution to 12
+    channels, BatchNorm, ReLU, 3x3 to 3. Source: Wang et al., ICLR 2021, and its code.
     """
 
     def __init__(self, channels: int) -> None:
@@ -88,9 +88,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, h: Tensor, size: tuple[int, int]) -> Tensor:  # (B, C, h, w) -> (B, 3, H, W)
-        if h.shape[-2:] != size:  # the same numbers without it, but a copy of the features would be kept
-            h = F.interpolate(h, size=size, mode="bilinear", align_corners=True)
-        return self.body(h)
+        return self.body(h if h.shape[-2:] == size else F.interpolate(h, size, mode="bilinear", align_corners=True))
 
 
 def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> Tensor:
