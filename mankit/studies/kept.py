@@ -14,7 +14,6 @@ import copy
 import json
 import signal
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -99,8 +98,7 @@ class KeptRun:
         self.seconds = 0.0
         self._losses = LossSum()  # of this epoch's steps
         self._saved_at = 0  # step
-        seen = (t.cpu().contiguous().numpy() for t in (run.data.train.images, run.data.train.labels))
-        self._of = (run.recipe.to_json(), *map(zlib.crc32, seen))  # a checkpoint is of this recipe and data only
+        self._of = (run.recipe.to_json(), *run.data.train.checksums)  # a checkpoint is of this recipe and data only
 
     def __len__(self) -> int:
         return len(self.run)
@@ -123,7 +121,7 @@ class KeptRun:
                     optimizer.load_state_dict(saved)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
                 run.done = self._saved_at = state["done"]
-                there, losses = run.data.train.images.device, state["losses"]
+                there, losses = run.data.train.device, state["losses"]
                 self._losses.total = None if losses is None else losses.to(there).expand(run.net.K)
                 self._losses.steps = run.done % run.steps_per_epoch
                 if [row["step"] for row in self.log] != list(range(0, run.done + 1, run.steps_per_epoch))[1:]:
@@ -133,9 +131,7 @@ class KeptRun:
                 file = self.folder / files.NAME
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
         files.write(self.folder / "recipe.json", run.recipe.to_json())
-        files.write(
-            self.folder / "environment.json", json.dumps(environment(run.data.train.images.device), indent=2) + "\n"
-        )
+        files.write(self.folder / "environment.json", json.dumps(environment(run.data.train.device), indent=2) + "\n")
         self._write_log()  # an epoch that was logged after the checkpoint will come again
 
     @property
@@ -207,7 +203,7 @@ class KeptRun:
         if best:
             best_run.net = copy.deepcopy(run.net)
             best_run.net.load_state_dict(best["weights"])
-        row, there = self.log[-1], str(run.data.train.images.device)
+        row, there = self.log[-1], str(run.data.train.device)
         trained = run.recipe.epochs, len(run), round(self.seconds, 3), there, tuple(row["losses"]), row["val_accuracy"]
         of_best = best.get("epoch"), best.get("val"), accuracy(best_run, run.data.test) if best else None
         summary = Summary(*trained, accuracy(run, run.data.test), *of_best)

@@ -15,7 +15,12 @@ IMAGENET = DataSet(
     "folder:imagenet",
     "ImageNet",
     {
-        "paper": {"epochs": 90, "batch": 128, "lr": 0.05, "data_options": {"size": 224, "val_size": 10000}},
+        "paper": {
+            "epochs": 90,
+            "batch": 128,
+            "lr": 0.05,
+            "data_options": {"size": 224, "val_size": 10000, "area": 0.08},
+        },
         "short": {"epochs": 10, "batch": 128, "lr": 0.05, "data_options": {"size": 64, "train_size": 50000}},
         "quick": {
             **LAB16,
