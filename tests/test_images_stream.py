@@ -1,6 +1,7 @@
 """Streams: the same batches as from memory, from any step, with any number of processes, in flat memory."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -18,6 +20,11 @@ from mankit.images import Augment, Split, batches, load, pictures
 from mankit.images import load as load_function
 from mankit.images.draws import draw_box
 from mankit.images.stream import Stream, decoded
+from mankit.rules import RULES
+from mankit.studies.kept import open_run, train_in
+from mankit.studies.papers import cell
+from mankit.studies.recipe import Recipe, setting_names
+from mankit.studies.run import Run, block_table
 
 ROOT = Path(__file__).parents[1]
 BOXES = dict(size=16, area=0.2, val_size=0)
@@ -124,7 +131,7 @@ def test_pil_takes_the_place_of_torchcodec_says_why_once_and_sees_the_same(photo
     try:
         assert hashes(stream) == hashes(stream) == usual
         (line,) = capfd.readouterr().err.splitlines()
-        assert "torchcodec" in line and "PIL decodes" in line and "mankit[stream]" in line
+        assert "torchcodec" in line and "PIL decodes" in line and "extra 'stream'" in line
     finally:
         pictures.fast_decoder.cache_clear()
 
@@ -286,3 +293,52 @@ def test_boxes_out_of_squares_are_refused(photos):
     for data in (load("digits"), load("folder", photos, hold="stream")):
         with pytest.raises(ValueError, match=r"area=0.2: .*load\('folder:PATH', area=...\)"):
             batches(data.train, 2, augment=Augment(area=0.2))
+
+
+# --- training ---
+
+
+@pytest.fixture
+def recipe(photos):
+    options = dict(data=f"folder:{photos}", size=16, area=0.2, val_size=4, augment=True)
+    return Recipe.of(rule="dgl", K=2, network="lab", widths=(4, 6, 8), batch=3, epochs=2, warmup=0, **options)
+
+
+def test_a_run_goes_on_in_a_stream_and_is_measured_there(recipe, tmp_path):
+    whole, part = Run(recipe), tmp_path / "run"
+    for _ in whole:
+        pass
+    with open_run(part, recipe) as kept:
+        for step, _ in enumerate(kept, start=1):
+            if step == 4:
+                break
+        kept.save()
+    train_in(part, recipe, table=True)
+    with open_run(part, recipe) as kept:
+        assert all(map(torch.equal, whole.net.state_dict().values(), kept.run.net.state_dict().values()))
+    table = block_table(whole)
+    assert pd.read_csv(part / "blocks.csv").own_head.tolist() == pytest.approx(table.own_head.tolist())
+    assert Recipe.from_json(recipe.to_json()).data_options["area"] == 0.2
+
+
+def test_where_images_are_held_is_no_part_of_a_recipe():
+    assert "area" in setting_names("dgl") and not {"hold", "workers"} & setting_names("dgl")
+    paper = cell("imagenet/resnet101/dgl/K2").recipe
+    assert paper.augment and paper.data_options["area"] == 0.08
+
+
+REAL = Path(os.environ.get("MANKIT_DATA", "no MANKIT_DATA"))
+
+
+@pytest.fixture(scope="module")
+def imagenette():
+    return load("folder:imagenette2-224-subset", REAL, size=64, area=0.08, workers=0)
+
+
+@pytest.mark.skipif(not (REAL / "imagenette2-224-subset").is_dir(), reason="MANKIT_DATA has no imagenette2-224-subset")
+@pytest.mark.parametrize("K", [2, 4])
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_trains_resnet101_through_a_stream(imagenette, rule, K):
+    recipe = Recipe(rule=rule, K=K, network="resnet101", data="folder", batch=4, epochs=1, augment=True)
+    losses = [step.losses for step in itertools.islice(Run(recipe, imagenette), 2)]
+    assert len(losses) == 2 and torch.stack(losses).isfinite().all()

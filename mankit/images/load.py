@@ -29,8 +29,11 @@ AT_ONCE = 1000  # images that a stream holds: batches that wait, and those that 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Three splits that share no image. mean and std are of each channel of `train`, in units of [0, 1];
-    augment is what the published recipe does to this data set, or None. ValueError: label out of range."""
+    """Three splits that share no image. mean and std are of each channel of `train` (of a folder: of its first 10,000),
+    in units of [0, 1]; augment is what the published recipe does to this data set, or None.
+
+    Raises: ValueError for a label out of range.
+    """
 
     name: str
     train: Split

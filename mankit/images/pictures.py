@@ -121,8 +121,8 @@ def fast_decoder() -> Callable[..., Tensor] | None:
         from torchcodec.decoders import decode_image
     except Exception as error:  # not there, of another torch, without its libraries: a loader raises many things
         if torch.utils.data.get_worker_info() is None:
-            cure = "`pip install mankit[stream]` with the newest torch is faster"
-            print(f"mankit: torchcodec: {first_line(error)}; PIL decodes, {cure}", file=sys.stderr)
+            cure = "PIL decodes, which is slower; install the extra 'stream' with the newest torch"
+            print(f"mankit: torchcodec: {first_line(error)}: {cure}", file=sys.stderr)
         return None
     return decode_image
 

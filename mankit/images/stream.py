@@ -89,7 +89,9 @@ class Stream(Split):
                 if isinstance(images, ValueError):
                     raise images
                 yield images.to(self.device, non_blocking=True)
-        except RuntimeError as error:  # torch's, when a process is gone
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):  # what torch says when a process is gone
+                raise
             cure = "in a script, start under `if __name__ == '__main__':`; or give load(..., workers=0)"
             raise ValueError(
                 f"{workers} processes can't read {self.images.root}: {first_line(error)}; {cure}"
