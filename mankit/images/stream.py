@@ -6,11 +6,11 @@ on needs its step and nothing else. A file of decoded images, mapped into memory
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,16 +137,12 @@ class _Views(Dataset):
 
 
 def _begin(worker: int) -> None:
+    """A process begins; torch gives it one thread, and ends it within seconds of its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the run ends its step, saves, and then ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    atexit.register(os._exit, 0)  # a thread that still sends a batch may abort in what Python does after this
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def everything(split: Split, batch_size: int = 500) -> Iterator[tuple[Part, Tensor]]:
+def everything(split: Split, batch_size: int = 100) -> Iterator[tuple[Part, Tensor]]:
     """All images of a split as uint8, in their order: see `read`."""
     steps = -(-len(split) // batch_size)  # rounded up
     return split.read(Plan(split, batch_size, range(steps), max(1, steps)))
