@@ -25,7 +25,7 @@ def test_data_names_a_label_out_of_range(label):
 
 def test_channel_stats_are_those_of_torch():
     images = noise(50)
-    mean, std = channel_stats(images)
+    mean, std = channel_stats([images])
     scaled = images.double() / 255
     assert mean == pytest.approx(scaled.mean((0, 2, 3)).tolist())
     assert std == pytest.approx(scaled.std((0, 2, 3), correction=0).tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,28 +10,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import at_least, choose
+from ..errors import at_least, choose, within
 
-SPLIT, EPOCH, GLYPHS = range(3)  # what a random stream is for: no two uses share one
+SPLIT, EPOCH, GLYPHS, BOX = range(4)  # what a random stream is for: no two uses share one
 PADDING = Literal["reflect", "constant"]  # constant pads with black
+ASPECT = 3 / 4, 4 / 3  # width over height of a box, as published for ImageNet
 
 
 @dataclass(frozen=True)
 class Augment:
-    """A random crop after padding by `pad` pixels, then a random left-right flip: of each image by itself."""
+    """A random crop after padding by `pad` pixels, then a random left-right flip: of each image by itself.
+
+    area: before that, of images that are streamed, a random box of at least this share of the file's picture.
+    """
 
     pad: int = 0
     mode: PADDING = "reflect"
     flip: bool = False
+    area: float | None = None
 
     def __post_init__(self) -> None:
         at_least("pad", self.pad, 0)
+        if self.area is not None:
+            within("area", self.area, 0.01, 1)
         choose("mode", self.mode, get_args(PADDING))
 
 
 def generator_for(*key: int) -> torch.Generator:
     """A CPU generator that depends on all of the key, well mixed: near keys give unrelated numbers."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+def draw_box(height: int, width: int, area: float, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """A random box in a picture: top, left, height, width; its share of the picture is `area` to 1, evenly.
+
+    As torchvision's RandomResizedCrop draws it (Szegedy et al., "Going deeper with convolutions", CVPR 2015).
+    """
+    low, high = ASPECT
+    logs = torch.tensor(ASPECT).log().tolist()
+    for _ in range(10):
+        share = torch.empty(1).uniform_(area, 1, generator=generator).item()
+        aspect = torch.empty(1).uniform_(*logs, generator=generator).exp().item()
+        w, h = (round(math.sqrt(height * width * share * side)) for side in (aspect, 1 / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = (int(torch.randint(free + 1, (1,), generator=generator)) for free in (height - h, width - w))
+            return top, left, h, w
+    w, h = min(width, round(height * high)), min(height, round(width / low))  # the largest in the middle
+    return (height - h) // 2, (width - w) // 2, h, w
 
 
 def balanced_order(labels: Tensor, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images that others made: from scikit-learn, from torchvision's files, or from a folder."""
+"""Images that others made: from scikit-learn, or from torchvision's files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .draws import Augment, balanced_order
+from .pictures import Files, list_classes
+
+USUAL_SIZE = 64  # pixels, of a folder's images
 
 
 class Source(NamedTuple):
-    """Images not yet read: labels int64 (N,), and read(rows) -> uint8 (n, 3, H, W)."""
+    """Images not yet chosen: labels int64 (N,), and the images uint8 (N, 3, H, W), or the files that have them."""
 
     labels: Tensor
-    read: Callable[[Tensor], Tensor]
+    images: Tensor | Files
 
 
 class Found(NamedTuple):
@@ -47,8 +50,7 @@ def resize(images: Tensor, size: int | None) -> Tensor:
 
 def in_memory(images: np.ndarray | Tensor, labels: np.ndarray | Tensor | list[int]) -> Source:
     """Images uint8 (N, 3, H, W) and labels that are at hand."""
-    images = torch.as_tensor(images)
-    return Source(torch.as_tensor(labels, dtype=torch.int64), lambda rows: images[rows])
+    return Source(torch.as_tensor(labels, dtype=torch.int64), torch.as_tensor(images))
 
 
 def _digits(**_) -> Found:
@@ -114,59 +116,14 @@ def _faults(root: Path, files: dict[str, str]) -> dict[str, list[str]]:
     return {"missing": [file for file in files if file not in there], "damaged or cut short (wrong checksum)": sized}
 
 
-def _folder(*, root: Path, size: int | None, **_) -> Found:
-    from torchvision.datasets import ImageFolder
-
-    where, there = f"folder {root.absolute()}", [part for part in ("train", "val", "test") if (root / part).is_dir()]
-    if "train" not in there or len(there) == 1:
-        cure = "give train/<class>/*.jpg, and the same in test/ or val/ (by root= or folder:PATH)"
-        raise ValueError(f"{where} has {there or 'no train/, val/ or test/'}: {cure}")
-    try:
-        sets = {part: ImageFolder(str(root / part)) for part in there}
-    except OSError as problem:  # a class without an image, or no class at all
-        raise ValueError(f"{where}: {problem}") from problem
-    classes = sets["train"].classes
-    for part in there:
-        if odd := set(sets[part].classes) ^ set(classes):
-            raise ValueError(f"{where}: {sorted(odd)} not in both train/ and {part}/; add or remove these classes")
-    found = {part: _files(s.samples, size or 64) for part, s in sets.items()}
-    val = found.get("val") if "test" in there else None
-    augment = Augment((size or 64) // 8, "reflect", flip=True)
-    return Found(found["train"], found.get("test") or found["val"], tuple(classes), augment, val)
-
-
-def _files(samples: list[tuple[str, int]], size: int) -> Source:
-    """Image files that are decoded only when they are asked for; a progress bar after two seconds."""
-    from tqdm import tqdm
-
-    def read(rows: Tensor) -> Tensor:
-        images = torch.empty(len(rows), 3, size, size, dtype=torch.uint8)
-        for i, row in enumerate(tqdm(rows.tolist(), desc="reading images", delay=2, leave=False)):
-            images[i] = _read_image(samples[row][0], size)
-        return images
-
-    return Source(torch.tensor([label for _, label in samples]), read)
-
-
-def _read_image(path: str, size: int) -> Tensor:
-    """One file as RGB, uint8 (3, size, size): the largest centred square of it, resized."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            if getattr(opened, "n_frames", 1) > 1 or opened.mode == "F":
-                raise ValueError("several frames, or floats: give one picture of 8 or 16 bits")
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits: PIL would cut off what is above 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if "A" in image.mode or "transparency" in image.info:  # black stands behind what is transparent
-                black = Image.new("RGBA", image.size, "black")
-                image = Image.alpha_composite(black, image.convert("RGBA"))
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:  # PIL's
-        raise ValueError(f"can't read the image {path} ({problem}): replace or remove it") from problem
-    how = Image.Resampling.BOX if size <= min(image.size) else Image.Resampling.BILINEAR
-    return torch.from_numpy(np.array(ImageOps.fit(image, (size, size), how))).permute(2, 0, 1)
+def _folder(*, root: Path, size: int | None, area: float | None, **_) -> Found:
+    classes, found = list_classes(root)
+    sources = {part: Source(labels, files) for part, (files, labels) in found.items()}
+    val = sources.get("val") if "test" in sources else None
+    augment = (
+        Augment((size or USUAL_SIZE) // 8, "reflect", flip=True) if area is None else Augment(flip=True, area=area)
+    )
+    return Found(sources["train"], sources.get("test") or sources["val"], classes, augment, val)
 
 
 FILES: dict[str, Callable[..., Found]] = {

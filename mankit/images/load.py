@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ..errors import at_least, choose
+from ..errors import at_least, choose, within
 from . import glyphs
 from .batches import Split
 from .draws import GLYPHS, Augment, balanced_order, generator_for
-from .files import FILES, Found, in_memory, resize
+from .files import FILES, USUAL_SIZE, Found, Source, in_memory, resize
+from .pictures import fast_decoder
+from .stream import Stream, decoded, everything, in_memory_of
+
+HOLD = Literal["auto", "memory", "mapped", "stream"]
+MEAN_OF = 10_000  # training images, where they come from files
+ROOM = 0.7  # of what is free: a network needs some too
+AT_ONCE = 1000  # images that a stream holds: batches that wait, and those that are measured
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Three splits that share no image. mean and std are of each channel of `train`, in units of [0, 1];
-    augment is what the published recipe does to this data set, or None. ValueError: label out of range."""
+    """Three splits that share no image. mean and std are of each channel of `train` (of a folder: of its first 10,000),
+    in units of [0, 1]; augment is what the published recipe does to this data set, or None.
+
+    Raises: ValueError for a label out of range.
+    """
 
     name: str
     train: Split
@@ -58,8 +71,11 @@ def load(
     val_size: int | None = None,
     test_size: int | None = None,
     size: int | None = None,
+    area: float | None = None,
     device: str | torch.device = "cpu",
     download: bool = False,
+    hold: HOLD = "auto",
+    workers: int | None = None,
 ) -> Data:
     """Load a data set: glyphs, digits, cifar10, svhn, stl10, folder (or "folder:PATH", PATH inside root).
 
@@ -72,37 +88,103 @@ def load(
         val_size: how many of the training images are held out (default: the data set's usual number).
         test_size: how many test images (default: all).
         size: height and width in pixels.
+        area: of a folder's images, see them as ImageNet's are: in training a random box of at least this share of the
+            picture (0.08 as published; with `augment`), else the middle. None: the largest centred square.
         download: fetch what is missing.
+        hold: where a folder's squares are, which changes no number: in 'memory'; 'mapped', in a file of decoded images
+            beside them, made once; or as a 'stream', in their own files. 'auto': the first of them that is there and
+            has room, and a line on stderr if that isn't memory. Boxes (area) are always streamed.
+        workers: processes that read a stream, see `Stream`.
     Raises: ValueError for an unknown name, missing or damaged files, impossible sizes.
     """
     kind, _, path = name.partition(":")
     choose("data", kind if kind == "folder" else name, [*DATASETS, "folder:PATH"])
-    for what, n in {"train_size": train_size, "test_size": test_size, "size": size}.items():
-        at_least(what, n, 1)
-    at_least("val_size", val_size, 0)
-    at_least("seed", seed, 0)
+    least = {"train_size": (train_size, 1), "test_size": (test_size, 1), "size": (size, 1)}
+    for what, (n, low) in {**least, "val_size": (val_size, 0), "seed": (seed, 0), "workers": (workers, 0)}.items():
+        at_least(what, n, low)
+    choose("hold", hold, get_args(HOLD))
+    if area is not None:
+        within("area", area, 0.01, 1)
+    if kind != "folder" and (area is not None or hold not in ("auto", "memory")):
+        raise ValueError(f"area={area}, hold={hold!r}: {name} is no folder of files; leave them out")
     base = Path(root if root is not None else os.environ.get("MANKIT_DATA") or _data_folder()).expanduser()
     sizes = train_size, val_size, test_size
-    found = DATASETS[kind](root=base / path, seed=seed, sizes=sizes, size=size, download=download)
+    found = DATASETS[kind](root=base / path, seed=seed, sizes=sizes, size=size, area=area, download=download)
     sources = found.train, found.val or found.train, found.test
-    rows_of = _rows(found, sizes, seed)
-    _check_memory(sum(map(len, rows_of)), size)
-    chosen = zip(sources, rows_of, strict=True)
-    splits = [Split(resize(source.read(rows), size), source.labels[rows]) for source, rows in chosen]
-    mean, std = channel_stats(splits[0].images)
-    train, val, test = (Split(s.images.to(device), s.labels.to(device)) for s in splits)
-    return Data(name, train, val, test, found.classes, mean, std, found.augment)
+    chosen = list(zip(sources, _rows(found, sizes, seed), strict=True))
+    device = torch.device(device)
+    if kind == "folder":
+        opened = _open_folder(name, chosen, size or USUAL_SIZE, area is not None, hold, device, workers)
+    else:
+        _check_memory(sum(len(rows) for _, rows in chosen), size, device, "choose a smaller size")
+        opened = [Split(resize(source.images[rows], size), source.labels[rows]) for source, rows in chosen]
+    some = opened[0].first(MEAN_OF if kind == "folder" else len(opened[0]))
+    mean, std = channel_stats(images for _, images in everything(some))
+    return Data(name, *(split.to(device) for split in opened), found.classes, mean, std, found.augment)
 
 
-def _check_memory(n: int, size: int | None) -> None:
+def _open_folder(
+    name: str,
+    chosen: list[tuple[Source, Tensor]],
+    size: int,
+    boxes: bool,
+    hold: HOLD,
+    device: torch.device,
+    workers: int | None,
+) -> list[Split]:
+    """A folder's splits, of sources and rows of them, held as `hold` says or as there is room for."""
+    n = sum(len(rows) for _, rows in chosen)
+    mapped = hold == "auto" and not boxes and all(decoded(source.images, size) is not None for source, _ in chosen)
+    hold, why = _choose_hold(hold, n, size, boxes, mapped, device)
+    cure = "choose a smaller size, or hold='stream'" if hold == "memory" else "choose a smaller size"
+    _check_memory(n if hold == "memory" else min(n, AT_ONCE), size, device, cure)
+    if hold != "memory":
+        where = "a file of decoded ones" if hold == "mapped" else "their files"
+        print(f"mankit: {name}: images are read from {where} as they are needed: {why}", file=sys.stderr)
+    splits = []
+    for source, rows in chosen:
+        files, labels = source.images, source.labels[rows]
+        there = None if hold == "stream" else decoded(files, size, make=hold == "mapped")
+        held = {"labels": labels, "rows": rows, "source": files.checksum(rows), "boxes": boxes, "workers": workers}
+        stream = Stream(images=files if there is None else there, size=size, **held)
+        splits.append(in_memory_of(stream) if hold == "memory" else stream)
+    return splits
+
+
+def _choose_hold(hold: HOLD, n: int, size: int, boxes: bool, mapped: bool, device: torch.device) -> tuple[HOLD, str]:
+    """Where n images of a folder are held, and why. mapped: a file of decoded ones is there."""
+    if boxes:
+        if hold not in ("auto", "stream"):
+            raise ValueError(f"hold={hold!r}: boxes (area) are cut out of the files anew each time; leave hold out")
+        fast_decoder()  # says why, where there is none
+        return "stream", "boxes are cut out of them (area)"
+    if hold != "auto":
+        return hold, "as was asked for"
+    needed, free = n * 3 * size**2, free_memory(device)
+    if needed <= ROOM * free:
+        return "memory", ""
+    why = f"{n:,} images of {size} pixels take {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free"
+    return "mapped" if mapped else "stream", why
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on this machine, in its container if that has a limit, and on the device."""
+    import psutil
+
+    free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # no such limit, or 'max'
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(stat["inactive_file"]) - int(stat["active_file"])
+        free = min(free, int((group / "memory.max").read_text()) - used)
+    return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free
+
+
+def _check_memory(n: int, size: int | None, device: torch.device, cure: str) -> None:
     """ValueError where n images of this size can't be held: the system would end the process without a word."""
-    if size and hasattr(os, "sysconf"):
-        needed, there = n * 3 * size**2, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > 0.7 * there:
-            cure = "choose a smaller size, or fewer images by train_size, val_size and test_size"
-            raise ValueError(
-                f"size={size}: {n} images take {needed / 1e9:.0f} GB, this machine has {there / 1e9:.0f}: {cure}"
-            )
+    needed, free = n * 3 * (size or 0) ** 2, free_memory(device)
+    if needed > ROOM * free:
+        what = f"{n:,} images take {needed / 1e9:.0f} GB, of {free / 1e9:.0f} that are free on this machine"
+        raise ValueError(f"size={size}: {what}: {cure}, or fewer images by train_size, val_size and test_size")
 
 
 def _data_folder() -> Path:
@@ -134,9 +216,12 @@ def _some(part: str, labels: Tensor, size: int | None, seed: int) -> Tensor:
     return torch.arange(len(labels)) if size in (None, len(labels)) else balanced_order(labels, seed)[:size]
 
 
-def channel_stats(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 (N, 3, H, W), in units of [0, 1], by counting."""
-    counts = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)]).double()
+def channel_stats(images: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of parts uint8 (N, 3, H, W), in units of [0, 1], by counting."""
+    counts = sum(
+        torch.stack([torch.bincount(part[:, c].flatten(), minlength=256) for c in range(3)]) for part in images
+    )
+    counts = counts.cpu().double()
     share, value = counts / counts.sum(1, keepdim=True), torch.arange(256).double() / 255
     mean = share @ value
     std = (share * (value - mean[:, None]) ** 2).sum(1).sqrt()

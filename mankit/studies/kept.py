@@ -14,7 +14,6 @@ import copy
 import json
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -109,8 +108,7 @@ class KeptRun:
         self.seconds = 0.0
         self._losses = LossSum()  # of this epoch's steps
         self._saved_at = 0  # step
-        seen = (t.cpu().contiguous().numpy() for t in (run.data.train.images, run.data.train.labels))
-        self._of = (run.recipe.to_json(), *map(zlib.crc32, seen))  # a checkpoint is of this recipe and data only
+        self._of = (run.recipe.to_json(), *run.data.train.checksums)  # a checkpoint is of this recipe and data only
 
     def __len__(self) -> int:
         return len(self.run)
@@ -132,7 +130,7 @@ class KeptRun:
                 run.restore(state)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
                 self._saved_at = run.done
-                there, losses = run.data.train.images.device, state["losses"]
+                there, losses = run.data.train.device, state["losses"]
                 self._losses.total = None if losses is None else losses.to(there).expand(run.net.K)
                 self._losses.steps = run.done % run.steps_per_epoch
                 if [row["step"] for row in self.log] != list(range(0, run.done + 1, run.steps_per_epoch))[1:]:
@@ -142,8 +140,7 @@ class KeptRun:
                 raise ValueError(f"{file} is no checkpoint of this run: remove {self.folder} to begin anew") from error
         self.team.share(state or {})
         files.write(self.folder / "recipe.json", run.recipe.to_json())
-        here = json.dumps(environment(run.data.train.images.device), indent=2)
-        files.write(self.folder / "environment.json", here + "\n")
+        files.write(self.folder / "environment.json", json.dumps(environment(run.data.train.device), indent=2) + "\n")
         self._write_log()  # an epoch that was logged after the checkpoint will come again
 
     def __iter__(self) -> Iterator[Step]:
@@ -212,7 +209,7 @@ class KeptRun:
         if best:
             best_run.net = copy.deepcopy(run.net)
             best_run.net.load_state_dict(best["weights"])
-        row, there = self.log[-1], str(run.data.train.images.device)
+        row, there = self.log[-1], str(run.data.train.device)
         trained = run.recipe.epochs, len(run), round(self.seconds, 3), there, tuple(row["losses"]), row["val_accuracy"]
         of_best = best.get("epoch"), best.get("val"), accuracy(best_run, run.data.test) if best else None
         summary = Summary(*trained, accuracy(run, run.data.test), *of_best)

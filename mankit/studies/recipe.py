@@ -183,8 +183,8 @@ def setting_names(rule: str | Rule, base: str | Rule | None = None) -> set[str]:
 @functools.cache
 def data_options() -> dict[str, inspect.Parameter]:
     """The data options of a recipe by name: what `mankit.images.load` takes beyond seed and place."""
-    parameters = inspect.signature(load, eval_str=True).parameters
-    return {n: p for n, p in parameters.items() if n not in ("name", "root", "seed", "device", "download")}
+    place = ("name", "root", "seed", "device", "download", "hold", "workers")
+    return {n: p for n, p in inspect.signature(load, eval_str=True).parameters.items() if n not in place}
 
 
 def _groups(rule: str | Rule, base: str | None) -> tuple[list[str], list[str], list[str]]:

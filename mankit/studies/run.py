@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURE_BATCH = 500  # images at once where nothing is trained
+PROBED = 50_000  # training images that a probe is fitted on, at most: their features are held in memory
 LOOK_EVERY = 50  # steps between two looks at the losses on a GPU
 
 
@@ -46,7 +47,7 @@ class Run:
         self, recipe: Recipe, data: Data | None = None, device: str = "auto", team: Alone | None = None
     ) -> None:
         self.recipe, self.data, self.done = recipe, data or load_data(recipe, device=device), 0
-        there = self.data.train.images.device
+        there = self.data.train.device
         if device != "auto" and torch.device(pick_device(device)).type != there.type:
             raise ValueError(f"device='{device}', but the data lies on {there}: load it there, or leave device out")
         if len(self.data.train.labels.unique()) < 2:
@@ -130,7 +131,7 @@ def _check_finite(steps: list[Step], recipe: Recipe) -> None:
 
 def _network(recipe: Recipe, data: Data) -> LocalNet:
     """The recipe's network with its heads, on the CPU."""
-    shape, one = tuple(data.train.images.shape[1:]), entry_of(recipe.rule).one_block
+    shape, one = data.train.shape, entry_of(recipe.rule).one_block
     draw = torch.Generator().manual_seed(recipe.seed)  # the seed rules these weights, and nothing outside
     layers, classifier = build_network(recipe.network, len(data.classes), recipe.widths, generator=draw)
     net = local_net(
@@ -186,7 +187,7 @@ def train_all(runs: Iterable[Run], after_epoch: Callable[[Run, int], None] | Non
     from tqdm import tqdm
 
     runs = list(runs)
-    on_cpu = all(not run.data.train.images.is_cuda for run in runs)
+    on_cpu = all(run.data.train.device.type != "cuda" for run in runs)
     workers = min(2, os.cpu_count() or 1) if on_cpu else 1
     with tqdm(total=sum(len(run) for run in runs), unit="step", leave=False) as bar:
 
@@ -206,13 +207,15 @@ def block_table(run: Run) -> pd.DataFrame:
 
     Columns: block (1..K); own_head, percent right of the block's own head (empty where it has none);
     linear_probe, percent right of a closed-form probe on the block's pooled features, fitted on the training
-    images; saved_mib, MiB kept for the backward pass of one batch (in back-propagation all blocks at once).
+    images (50,000 at most); saved_mib, MiB kept for the backward pass of one batch (in back-propagation all blocks
+    at once).
     """
     import pandas as pd
 
     data, net = run.data, run.measured_net
     train_split, test_split = (
-        lambda split=split: batches(split, MEASURE_BATCH, shuffle=False) for split in (data.train, data.test)
+        lambda split=split: batches(split, MEASURE_BATCH, shuffle=False)
+        for split in (data.train.first(PROBED), data.test)
     )
     x, y = next(run.feed())
     with torch.autocast(x.device.type, torch.bfloat16, enabled=run.recipe.bf16):
