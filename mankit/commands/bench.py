@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from ..errors import cannot_write
+from .bench_gpu import check_writable, print_ways
 
 NAMES = {
     "ratio": "step / BP's (quartiles)",
@@ -31,6 +31,7 @@ def bench(
     compile: Annotated[bool, Option("--compile", help="Compile each block (checkpointed BP stays as it is).")] = False,
     threads: Annotated[int, Option(min=1, max=256, help="CPU threads.")] = 1,
     csv: Annotated[Path | None, Option(metavar="FILE", help="Also write the table to a CSV file.")] = None,
+    gpu: Annotated[bool, Option("--gpu", help="Ways to execute a GPU's step; --csv adds rows to the file.")] = False,
 ) -> None:
     """Time a training step of BP, checkpointed BP and every local rule, in turn. Example: mankit bench --K 8
 
@@ -44,9 +45,11 @@ def bench(
 
     torch.set_num_threads(threads)
     device = pick_device(device)
+    if gpu:
+        return print_ways(csv, network=network, K=K, batch=batch, rounds=rounds, head=head, size=size, device=device)
     on_gpu = device.startswith("cuda")
     if csv:
-        _check_writable(csv)
+        check_writable(csv)
     what = {"network": network, "K": K, "batch": batch, "size": size, "head": head, "bf16": bf16, "compile": compile}
     how = {"rounds": rounds, "steps": 10 if on_gpu else 1, "device": device}
     try:
@@ -67,11 +70,3 @@ def bench(
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def _check_writable(file: Path) -> None:
-    """ValueError, before a minute of work, where the file can't be written."""
-    try:
-        file.open("a").close()
-    except OSError as error:
-        raise cannot_write(file, error, "choose another file with --csv") from error

@@ -25,6 +25,7 @@ def train(
     threads: Annotated[int, Option(min=1, max=256, help="CPU threads; one is fastest for the lab's networks.")] = 1,
     out: Annotated[Path | None, Option("-o", "--out", help="Keep the run in this folder, and go on there.")] = None,
     parallel: Annotated[str | None, Option(metavar="data|blocks", help="On torchrun's processes, with -o.")] = None,
+    fast: Annotated[bool, Option("--fast", help="Compile, and one CUDA graph, where that works.")] = False,
     **settings: object,
 ) -> None:
     """Train one network and print a row for each block.
@@ -49,10 +50,10 @@ def train(
     there = {"root": root, "download": download, "device": pick_device(device)}
     if parallel and out is None:
         raise ValueError(f"--parallel {parallel} goes with -o FOLDER: the first process keeps the run there")
-    _train_in(out, chosen, there, parallel) if out is not None else _train_once(chosen, there)
+    _train_in(out, chosen, there, parallel, fast) if out is not None else _train_once(chosen, there, fast)
 
 
-def _train_in(folder: Path, recipe: Recipe, there: dict[str, object], parallel: str | None) -> None:
+def _train_in(folder: Path, recipe: Recipe, there: dict[str, object], parallel: str | None, fast: bool) -> None:
     """Train in a folder, or go on there, or only print what a finished run left."""
     import pandas as pd
 
@@ -60,7 +61,7 @@ def _train_in(folder: Path, recipe: Recipe, there: dict[str, object], parallel: 
     from ..studies.steps import progress_bar
     from ..studies.together import train_together
 
-    summary = train_together(folder, recipe, parallel, **there, progress=progress_bar, table=True)
+    summary = train_together(folder, recipe, parallel, **there, progress=progress_bar, table=True, fast=fast)
     if summary is None:
         return  # the first process has it
     print_blocks(recipe, pd.read_csv(folder / TABLE), summary.seconds, summary.device)
@@ -68,12 +69,14 @@ def _train_in(folder: Path, recipe: Recipe, there: dict[str, object], parallel: 
     print(f"test: {summary.test_last:.2f} % from the last epoch{best if summary.best_epoch else ''}")
 
 
-def _train_once(recipe: Recipe, there: dict[str, object]) -> None:
+def _train_once(recipe: Recipe, there: dict[str, object], fast: bool) -> None:
     """Train in memory and print the table, of what was learnt until a Ctrl-C too."""
+    from ..scaling.graphs import Fast
     from ..studies.run import Run, block_table, load_data
     from ..studies.steps import progress_bar
 
-    run, begun, stop = Run(recipe, load_data(recipe, **there)), time.perf_counter(), None
+    run = Run(recipe, load_data(recipe, **there), team=Fast() if fast else None)
+    begun, stop = time.perf_counter(), None
     try:
         for _ in progress_bar(run):
             pass

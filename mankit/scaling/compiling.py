@@ -20,26 +20,28 @@ OWN_GRAPHS = {"isolate_recompiles": True} if "isolate_recompiles" in inspect.sig
 MANY = 256  # torch's own limit for all versions together
 
 
-def compiled_step(ema_update: str = "before", bf16: bool = False) -> BatchStep:
+def compiled_step(ema_update: str = "before", bf16: bool = False, mode: str | None = None) -> BatchStep:
     """A batch step like `training.train_batch`, compiled at its first batch: faster steps after a slow first one.
 
     Numbers differ in the last digits. Later batches need the shape and dtype of the first. Where something can't be
     compiled (no C++ compiler, code that torch can't trace), a line on stderr says why, and training goes on without.
+    mode: torch.compile's.
     """
     forwards: list[Forward] = []
 
     def step(net: LocalNet, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor) -> Tensor:
         if not forwards:
-            forwards.extend(_compiled(net, x, y, bf16))
+            forwards.extend(_compiled(net, x, y, bf16, mode))
         return train_batch(net, optimizers, x, y, ema_update=ema_update, bf16=bf16, forwards=forwards)
 
     return step
 
 
-def _compiled(net: LocalNet, x: Tensor, y: Tensor, bf16: bool) -> list[Forward]:
+def _compiled(net: LocalNet, x: Tensor, y: Tensor, bf16: bool, mode: str | None) -> list[Forward]:
     """`block_forward` with a graph for each block: small graphs compile fast, and the backward after each stays."""
     try:
-        forwards = [torch.compile(block_forward, dynamic=False, fullgraph=True, **OWN_GRAPHS) for _ in net.blocks]
+        how = {"dynamic": False, "fullgraph": True, "mode": mode, **OWN_GRAPHS}
+        forwards = [torch.compile(block_forward, **how) for _ in net.blocks]
         with torch._dynamo.config.patch(recompile_limit=MANY):
             _try(forwards, net, x, y, bf16)
     except Exception as error:  # what a compiler may raise is not ours to list

@@ -27,6 +27,10 @@ class Alone:
 
     rank, size = 0, 1
 
+    def batch_step(self, net: LocalNet, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor, **how: object) -> Tensor:
+        """How a step is executed. how: ema_update, bf16, see `train_batch`."""
+        return train_batch(net, optimizers, x, y, **how)
+
     def check(self, net: LocalNet, batch: int) -> None:
         """Raise ValueError for a network or a batch that can't be shared out."""
 

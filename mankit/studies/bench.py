@@ -89,12 +89,14 @@ def bench(
     runs = {}
     for method, net in nets.items():
         step = batch_step(compile and method != CHECKPOINTED, bf16=bf16)
-        runs[method] = train(net, make_optimizer(net), itertools.repeat(_views(net, x, y)), batch_step=step)
+        runs[method] = train(net, make_optimizer(net), itertools.repeat(views_of(net, x, y)), batch_step=step)
     for run in runs.values():
-        _seconds(run, 2, x)  # a first step allocates, compiles and chooses its algorithms
+        seconds_a_step(run, 2, x)  # a first step allocates, compiles and chooses its algorithms
     if x.is_cuda:
-        table["peak_kib"] = [_peak_bytes(run, x) / batch / 2**10 for run in runs.values()]
-    seconds = pd.DataFrame([{m: _seconds(run, steps, x) for m, run in runs.items()} for _ in progress(range(rounds))])
+        table["peak_kib"] = [peak_bytes(run, x) / batch / 2**10 for run in runs.values()]
+    seconds = pd.DataFrame(
+        [{m: seconds_a_step(run, steps, x) for m, run in runs.items()} for _ in progress(range(rounds))]
+    )
     paired = seconds.div(seconds[bp], axis=0)
     for place, (name, share) in enumerate({"ratio": 0.5, "ratio_low": 0.25, "ratio_high": 0.75}.items(), start=1):
         table.insert(place, name, paired.quantile(share).to_numpy())
@@ -110,37 +112,38 @@ def costs(net: LocalNet, x: Tensor, y: Tensor, bf16: bool = False, checkpoints: 
     """
     count_flops = checkpointed_flops if checkpoints else flops
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        batch = _views(net, x, y)
+        batch = views_of(net, x, y)
         saved = checkpointed_bytes(net, *batch) if checkpoints else max(saved_bytes(net, *batch))
     few = x[:4]  # FLOPs are proportional to the images
-    gflops = count_flops(net, *_views(net, few, y[:4])) / len(few) / 1e9
+    gflops = count_flops(net, *views_of(net, few, y[:4])) / len(few) / 1e9
     return {"saved_kib": saved / len(x) / 2**10, "gflops": gflops}
 
 
-def _views(net: LocalNet, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def views_of(net: LocalNet, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """A batch with as many views of each image as the rule asks for."""
     views = net.heads[0].views
     return x.repeat(views, 1, 1, 1), y.repeat(views)
 
 
-def _seconds(run: Iterator[Step], steps: int, x: Tensor) -> float:
+def seconds_a_step(run: Iterator[Step], steps: int, x: Tensor) -> float:
     """Time of one training step on the device of x."""
-    _wait(x)
+    _wait_for(x)
     begun = time.perf_counter()
     for _ in range(steps):
         next(run)
-    _wait(x)
+    _wait_for(x)
     return (time.perf_counter() - begun) / steps
 
 
-def _peak_bytes(run: Iterator[Step], x: Tensor) -> int:
+def peak_bytes(run: Iterator[Step], x: Tensor) -> int:
+    """The most that a step allocates on the GPU of x, on top of what was there."""
     before = torch.cuda.memory_allocated(x.device)
     torch.cuda.reset_peak_memory_stats(x.device)
     next(run)
-    _wait(x)
+    _wait_for(x)
     return torch.cuda.max_memory_allocated(x.device) - before
 
 
-def _wait(x: Tensor) -> None:
+def _wait_for(x: Tensor) -> None:
     if x.is_cuda:
         torch.cuda.synchronize(x.device)

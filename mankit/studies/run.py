@@ -20,7 +20,7 @@ from ..networks import Normalize, build_network
 from ..rules import entry_of, local_net
 from ..scaling.compiling import compiled_step
 from ..scaling.parallel import Alone
-from ..training import Batch, BatchStep, Step, cosine, make_optimizer, train, train_batch
+from ..training import Batch, BatchStep, Step, cosine, make_optimizer, train
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -159,11 +159,12 @@ def load_data(recipe: Recipe, root: str | Path | None = None, device: str = "aut
 
 
 def batch_step(compile: bool = False, team: Alone | None = None, **how: object) -> BatchStep:
-    """How `train` executes a step. team: with other processes. how: ema_update, bf16, see `train_batch`."""
-    together = team.batch_step if team and team.size > 1 else None
-    if compile and together:
+    """How `train` executes a step. team: with other processes, or fast. how: ema_update, bf16, see `train_batch`."""
+    team = team or Alone()
+    if compile and team.size > 1:
         raise ValueError(f"compile=True with {team.size} processes: leave one out")
-    return compiled_step(**how) if compile else functools.partial(together or train_batch, **how)
+    alone = type(team) is Alone
+    return compiled_step(**how) if compile and alone else functools.partial(team.batch_step, **how)
 
 
 def pick_device(device: str = "auto") -> str:

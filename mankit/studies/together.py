@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import choose
+from ..scaling.graphs import Fast
 from ..scaling.torchrun import joined
 from ..training import Step
 from .kept import train_in
@@ -25,15 +26,19 @@ def train_together(
     download: bool = False,
     progress: Callable[[Run], Iterable[Step]] = iter,
     table: bool = False,
+    fast: bool = False,
 ) -> Summary | None:
     """`train_in`, called in each of several processes; None in all but the first, which alone writes.
 
-    how: 'data' (each trains on a part of every batch), 'blocks' (each trains some blocks), None (one process). The
-    folder is the same as one process's, and a run may go on with more processes, or fewer.
+    how: 'data' (each trains on a part of every batch), 'blocks' (each trains some blocks), None (one process; fast:
+    see `Fast`). The folder is the same as one process's, and a run may go on with more processes, or fewer.
     Raises: ValueError as `joined` and `train_in`.
     """
     if how is None:
-        return train_in(folder, recipe, device=device, root=root, download=download, progress=progress, table=table)
+        there = {"device": device, "root": root, "download": download}
+        return train_in(folder, recipe, **there, progress=progress, table=table, team=Fast() if fast else None)
+    if fast:
+        raise ValueError(f"fast with parallel={how}: leave one out")
     choose("parallel", how, ("data", "blocks"))
     with joined(how, device, recipe.__dict__) as team:
         there = {"device": device, "root": root}
