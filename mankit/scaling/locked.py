@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ..blocks import LocalNet
 from ..training import block_forward, local_step, train_batch
 from .parallel import send_on
-from .pipeline import Blocks, seconds_per_block
+from .pipeline import Blocks
 
 
 class Locked(Blocks):
@@ -25,16 +25,13 @@ class Locked(Blocks):
     def _share_out(self, net: LocalNet, x: Tensor, y: Tensor, bf16: bool) -> None:
         super()._share_out(net, x, y, bf16)
         self._ahead = self._behind = None  # no EMA
-        head = self._head if self.rank == self.size - 1 else _FromBehind(self)
+        head = self._head if self.rank == self.size - 1 else _Given(self.gradient_of)
         self._whole = LocalNet([nn.Sequential(*self.stage.blocks)], [head], self.stage.normalize)
 
-    def _time_blocks(self, net: LocalNet, x: Tensor, y: Tensor, bf16: bool) -> list[float]:
-        heads = [*(_Mean() for _ in net.blocks[1:]), net.heads[-1]]
-        return seconds_per_block(LocalNet(net.blocks, heads, net.normalize), x, y, bf16)
+    def _heads(self, net: LocalNet) -> Sequence[nn.Module]:
+        return [*(_Given(torch.ones_like) for _ in net.blocks[1:]), net.heads[-1]]
 
-    def _train_batch(
-        self, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor, ema_update: str, bf16: bool
-    ) -> Tensor:
+    def _step(self, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor, bf16: bool = False, **how: object) -> Tensor:
         given = []
 
         def keeping(block: nn.Module, head: nn.Module, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,19 +59,12 @@ class Locked(Blocks):
         return gradient
 
 
-class _FromBehind(nn.Module):
-    """A loss with the right gradient: d/dh sum(h g) = g."""
+class _Given(nn.Module):
+    """A loss with a given gradient: d/dh sum(h g) = g."""
 
-    def __init__(self, wire: Locked) -> None:
+    def __init__(self, gradient_of: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self._wire = wire
+        self._gradient_of = gradient_of
 
     def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return (h * self._wire.gradient_of(h)).sum()
-
-
-class _Mean(nn.Module):
-    """The cheapest loss, to time a block without a head."""
-
-    def loss(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return h.mean()
+        return (h * self._gradient_of(h.detach())).sum()

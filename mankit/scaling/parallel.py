@@ -6,17 +6,18 @@ Here are what both ways share (`Team`) and the first, `Data`; the second, `Block
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ..blocks import LocalNet
 from ..heads import Head
-from ..training import local_step, train_batch
+from ..training import Forward, block_forward, train_batch
 
 PATIENCE = timedelta(minutes=30)  # process 0 may evaluate that long; a process that is gone is noticed at once
 UNDER_WAY = 2  # messages of a kind that may be on their way before the sender waits
@@ -88,38 +89,16 @@ def send_on(
         under_way.popleft()[0].wait()
 
 
-def state_of(net: LocalNet, optimizers: Sequence[Optimizer], i: int) -> tuple[dict, list[dict]]:
-    """Weights and statistics of block i with its head, and the optimizer's state of each parameter; on the CPU."""
-    pair, optimizer = _pair(net, optimizers, i)
-    states = [optimizer.state.get(p, {}) for p in pair.parameters()]
-    on_cpu = [{n: v.cpu() if isinstance(v, Tensor) else v for n, v in state.items()} for state in states]
-    return {name: tensor.cpu() for name, tensor in pair.state_dict().items()}, on_cpu
-
-
-def put_state(net: LocalNet, optimizers: Sequence[Optimizer], i: int, state: tuple[dict, list[dict]]) -> None:
-    """Put what `state_of` gave in its place."""
-    pair, optimizer = _pair(net, optimizers, i)
-    pair.load_state_dict(state[0])
-    for p, of_p in zip(pair.parameters(), state[1], strict=True):
-        if of_p:
-            optimizer.state[p] = {n: v.to(p.device) if isinstance(v, Tensor) else v for n, v in of_p.items()}
-
-
-def _pair(net: LocalNet, optimizers: Sequence[Optimizer], i: int) -> tuple[nn.ModuleList, Optimizer]:
-    return nn.ModuleList([net.blocks[i], net.heads[i]]), optimizers[i if len(optimizers) > 1 else 0]
-
-
 class Data(Team):
     """Every process has the whole network and a part of each batch; gradients are averaged, block by block.
 
-    A block's average is on its way while the next block computes. BatchNorm normalises each part by itself, and
-    process 0's statistics are kept; a loss that compares images compares those of its part.
+    BatchNorm normalises each part by itself, and process 0's statistics are kept; a loss that compares images compares
+    those of its part. One network for each Data.
     """
 
     def __init__(self, patience: timedelta = PATIENCE) -> None:
         super().__init__(patience)
-        self._under_way: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
-        self._hooked: list[Optimizer] = []
+        self._forwards: list[Forward] = []
 
     def check(self, net: LocalNet, batch: int) -> None:
         if net.heads[0].views > 1:
@@ -127,44 +106,26 @@ class Data(Team):
         if batch % self.size or batch < 2 * self.size:
             raise ValueError(f"batch={batch}: choose a multiple of {self.size} processes, 2 images or more for each")
 
-    def batch_step(
-        self,
-        net: LocalNet,
-        optimizers: Sequence[Optimizer],
-        x: Tensor,
-        y: Tensor,
-        *,
-        ema_update: str = "before",
-        bf16: bool = False,
-    ) -> Tensor:
+    def batch_step(self, net: LocalNet, optimizers: Sequence[Optimizer], x: Tensor, y: Tensor, **how: object) -> Tensor:
         """`train_batch` on this process's part of a batch. Returns the mean losses of all parts (K,)."""
         self.check(net, len(x))
-        for optimizer in optimizers:
-            if optimizer not in self._hooked:
-                self._hooked.append(optimizer)
-                optimizer.register_step_pre_hook(self._arrived)
-
-        def step(block: nn.Module, head: Head, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-            result = local_step(block, head, h, x, y, bf16)
-            self._average(p.grad for m in (block, head) for p in m.parameters() if p.grad is not None)
-            return result
-
+        self._forwards = self._forwards or [_averaged(*pair) for pair in zip(net.blocks, net.heads, strict=True)]
         part = (t.chunk(self.size)[self.rank] for t in (x, y))
-        losses = train_batch(net, optimizers, *part, ema_update=ema_update, step=step)
+        losses = train_batch(net, optimizers, *part, forwards=self._forwards, **how)
         dist.all_reduce(losses)
         return losses / self.size
 
-    def _average(self, gradients: Iterable[Tensor]) -> None:
-        """Start to average one block's gradients over all processes, in one message."""
-        if gradients := list(gradients):
-            flat = torch.cat([g.flatten() for g in gradients])
-            self._under_way.append((dist.all_reduce(flat, async_op=True), flat, gradients))
 
-    def _arrived(self, *_: object) -> None:
-        """An optimizer's step begins: put the averages into `.grad`."""
-        for work, flat, gradients in self._under_way:
-            work.wait()
-            parts = (flat / self.size).split([g.numel() for g in gradients])
-            for g, part in zip(gradients, parts, strict=True):
-                g.copy_(part.view(g.shape))
-        self._under_way.clear()
+def _averaged(block: nn.Module, head: Head) -> Forward:
+    """`block_forward` of a block, whose backward averages the gradients over all processes."""
+    pair = DistributedDataParallel(_Pair(block, head), static_graph=True)
+    return lambda _block, _head, h, x, y: pair(h, x, y)
+
+
+class _Pair(nn.Module):
+    def __init__(self, block: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.block, self.head = block, head
+
+    def forward(self, h: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return block_forward(self.block, self.head, h, x, y)
