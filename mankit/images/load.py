@@ -116,7 +116,7 @@ def load(
     if kind == "folder":
         opened = _open_folder(name, chosen, size or USUAL_SIZE, area is not None, hold, device, workers)
     else:
-        _check_memory(sum(len(rows) for _, rows in chosen), size, device, "choose a smaller size")
+        _check_memory(sum(len(rows) for _, rows in chosen), size or 0, device)
         opened = [Split(resize(source.images[rows], size), source.labels[rows]) for source, rows in chosen]
     some = opened[0].first(MEAN_OF if kind == "folder" else len(opened[0]))
     mean, std = channel_stats(images for _, images in everything(some))
@@ -133,38 +133,28 @@ def _open_folder(
     workers: int | None,
 ) -> list[Split]:
     """A folder's splits, of sources and rows of them, held as `hold` says or as there is room for."""
+    if boxes and hold not in ("auto", "stream"):
+        raise ValueError(f"hold={hold!r}: boxes (area) are cut out of the files anew each time; leave hold out")
     n = sum(len(rows) for _, rows in chosen)
-    mapped = hold == "auto" and not boxes and all(decoded(source.images, size) is not None for source, _ in chosen)
-    hold, why = _choose_hold(hold, n, size, boxes, mapped, device)
-    cure = "choose a smaller size, or hold='stream'" if hold == "memory" else "choose a smaller size"
-    _check_memory(n if hold == "memory" else min(n, AT_ONCE), size, device, cure)
+    needed, free = n * 3 * size**2, free_memory(device)
+    if hold == "auto":
+        mapped = not boxes and all(decoded(source.images, size) is not None for source, _ in chosen)
+        hold = "memory" if needed <= ROOM * free and not boxes else "mapped" if mapped else "stream"
+    _check_memory(n if hold == "memory" else min(n, AT_ONCE), size, device)
     if hold != "memory":
         where = "a file of decoded ones" if hold == "mapped" else "their files"
-        print(f"mankit: {name}: images are read from {where} as they are needed: {why}", file=sys.stderr)
+        sizes = f"{n:,} images of {size} pixels take {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free"
+        print(f"mankit: {name}: images are read from {where} as they are needed ({sizes})", file=sys.stderr)
+    if boxes:
+        fast_decoder()  # says why, where there is none
     splits = []
     for source, rows in chosen:
         files, labels = source.images, source.labels[rows]
-        there = None if hold == "stream" else decoded(files, size, make=hold == "mapped")
+        images = None if hold == "stream" else decoded(files, size, make=hold == "mapped")
         held = {"labels": labels, "rows": rows, "source": files.checksum(rows), "boxes": boxes, "workers": workers}
-        stream = Stream(images=files if there is None else there, size=size, **held)
+        stream = Stream(images=files if images is None else images, size=size, **held)
         splits.append(in_memory_of(stream) if hold == "memory" else stream)
     return splits
-
-
-def _choose_hold(hold: HOLD, n: int, size: int, boxes: bool, mapped: bool, device: torch.device) -> tuple[HOLD, str]:
-    """Where n images of a folder are held, and why. mapped: a file of decoded ones is there."""
-    if boxes:
-        if hold not in ("auto", "stream"):
-            raise ValueError(f"hold={hold!r}: boxes (area) are cut out of the files anew each time; leave hold out")
-        fast_decoder()  # says why, where there is none
-        return "stream", "boxes are cut out of them (area)"
-    if hold != "auto":
-        return hold, "as was asked for"
-    needed, free = n * 3 * size**2, free_memory(device)
-    if needed <= ROOM * free:
-        return "memory", ""
-    why = f"{n:,} images of {size} pixels take {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free"
-    return "mapped" if mapped else "stream", why
 
 
 def free_memory(device: torch.device) -> int:
@@ -179,12 +169,13 @@ def free_memory(device: torch.device) -> int:
     return min(free, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free
 
 
-def _check_memory(n: int, size: int | None, device: torch.device, cure: str) -> None:
+def _check_memory(n: int, size: int, device: torch.device) -> None:
     """ValueError where n images of this size can't be held: the system would end the process without a word."""
-    needed, free = n * 3 * (size or 0) ** 2, free_memory(device)
+    needed, free = n * 3 * size**2, free_memory(device)
     if needed > ROOM * free:
         what = f"{n:,} images take {needed / 1e9:.0f} GB, of {free / 1e9:.0f} that are free on this machine"
-        raise ValueError(f"size={size}: {what}: {cure}, or fewer images by train_size, val_size and test_size")
+        cure = "choose a smaller size, fewer images by train_size, val_size and test_size, or hold='stream' of a folder"
+        raise ValueError(f"size={size}: {what}: {cure}")
 
 
 def _data_folder() -> Path:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import first_line
@@ -97,21 +96,16 @@ def whole(path: str) -> Tensor:
 
 def centre(image: Tensor, size: int) -> Tensor:
     """What a test sees of uint8 (3, H, W): the shorter side to size / CENTRE (224: 256), then the middle."""
-    height, width = image.shape[1:]
-    short = round(size / CENTRE)
-    shape = [short * side // min(height, width) for side in (height, width)]
-    top, left = (round((side - size) / 2) for side in shape)
-    return _to(image, shape)[:, top : top + size, left : left + size]
+    from torchvision.transforms.v2 import functional
+
+    return functional.center_crop(functional.resize(image, [round(size / CENTRE)], antialias=True), [size, size])
 
 
 def box(image: Tensor, place: tuple[int, int, int, int], size: int) -> Tensor:
     """A box (top, left, height, width) of uint8 (3, H, W), as (3, size, size)."""
-    top, left, height, width = place
-    return _to(image[:, top : top + height, left : left + width], [size, size])
+    from torchvision.transforms.v2 import functional
 
-
-def _to(image: Tensor, shape: list[int]) -> Tensor:
-    return F.interpolate(image[None], size=shape, mode="bilinear", antialias=True)[0]
+    return functional.resized_crop(image, *place, [size, size], antialias=True)
 
 
 @functools.cache

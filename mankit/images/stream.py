@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import cannot_write, first_line
 from .batches import Part, Plan, Split
-from .draws import BOX, Augment, draw_box, generator_for
+from .draws import BOX, draw_box, generator_for
 from .pictures import Files, box, centre, square, whole
 
 A_WORKERS_IMAGES = 1000  # a process takes a second or two to start: not for fewer than this
@@ -75,7 +75,7 @@ class Stream(Split):
     def _loaded(self, plan: Plan) -> Iterator[Tensor]:
         workers = self._workers(len(plan.steps) * plan.batch_size)
         loader = DataLoader(
-            _Views(self.images, self.size, self.boxes, plan.seed, plan.how, plan.views),
+            _Views(plan),
             sampler=((part.epoch, self.rows[part.rows].tolist()) for part in plan),
             batch_size=None,  # the plan has batches already
             num_workers=workers,
@@ -110,12 +110,7 @@ class Stream(Split):
 class _Views(Dataset):
     """What a process reads: the images of (epoch, rows)."""
 
-    files: Files
-    size: int
-    boxes: bool
-    seed: int
-    how: Augment | None
-    views: int
+    plan: Plan
 
     def __getitem__(self, key: tuple[int, list[int]]) -> Tensor | ValueError:
         try:
@@ -125,15 +120,14 @@ class _Views(Dataset):
         return torch.stack([image for view in zip(*of_row, strict=True) for image in view])
 
     def _see(self, epoch: int, row: int) -> list[Tensor]:
-        path = self.files.path(row)
-        if not self.boxes:
-            return [square(path, self.size)]
-        image = whole(path)
-        if self.how is None or self.how.area is None:
-            return [centre(image, self.size)]
-        gen = generator_for(BOX, self.seed, epoch, row)
-        places = [draw_box(*image.shape[1:], self.how.area, gen) for _ in range(self.views)]
-        return [box(image, place, self.size) for place in places]
+        plan, files, size = self.plan, self.plan.split.images, self.plan.split.size
+        if not plan.split.boxes:
+            return [square(files.path(row), size)]
+        image = whole(files.path(row))
+        if plan.how is None or plan.how.area is None:
+            return [centre(image, size)]
+        gen = generator_for(BOX, plan.seed, epoch, row)
+        return [box(image, draw_box(*image.shape[1:], plan.how.area, gen), size) for _ in range(plan.views)]
 
 
 def _begin(worker: int) -> None:

@@ -26,9 +26,12 @@ PATIENCE = 30  # seconds, until a scheduler answers
 SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "10 minutes",  # one that restarts more slowly is given up
     "distributed.nanny.pre-spawn-environ": {},  # dask's has malloc give memory back: 1.6 times the time of a step
+    "distributed.scheduler.allowed-failures": 1,  # a task whose worker is killed is given out again, once
     "distributed.scheduler.worker-ttl": None,  # a laptop that slept has lost nobody
     "distributed.worker.profile.enabled": False,
 }
+# jobs have one thread each; no limit of dask's own on memory; what ends is said by `on_end`
+HERE = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
 
 
 class Seat(WorkerPlugin):
@@ -59,17 +62,16 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
     """
     with dask.config.set(SETTINGS), contextlib.ExitStack() as stack:
         if at is None:
-            how = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
-            silent = {"silence_logs": logging.CRITICAL}  # what ends is said by `on_end`
-            with contextlib.nullcontext() if threads else _ctrl_c_held():
-                here = LocalCluster(n_workers=jobs, processes=not threads, **how, **silent)
-                client = stack.enter_context(Client(stack.enter_context(here)))
+            with contextlib.ExitStack() as starting:
+                if os.name == "posix" and not threads:
+                    _hold_ctrl_c(starting)
+                here = stack.enter_context(LocalCluster(n_workers=jobs, processes=not threads, **HERE))
+                client = stack.enter_context(Client(here))
             client.register_plugin(Seat(client.id, _gpus(), not threads))
         else:
             client = stack.enter_context(_client_of(Path(at)))
             client.register_plugin(Seat(client.id))
             stack.callback(_leave, client)
-        client.run_on_scheduler(_no_second_try)
         try:
             yield client
         except Exception as error:
@@ -78,18 +80,11 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
             raise ValueError(f"the scheduler of {at} is gone: start it again, and the same command goes on") from error
 
 
-@contextlib.contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Threads and processes that are started here never hear a Ctrl-C; this thread hears it at the end."""
-    if os.name != "posix":
-        yield
-        return
+def _hold_ctrl_c(stack: contextlib.ExitStack) -> None:
+    """Processes that are started before the stack's end never hear a Ctrl-C; this thread hears it at the end."""
     resource_tracker.ensure_running()  # started with the first worker it would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
 
 
 def _client_of(file: Path) -> Client:
@@ -116,10 +111,6 @@ def _gpus() -> list[str]:
     return named[:count] if named[0] else [str(i) for i in range(count)]
 
 
-def _no_second_try(dask_scheduler: object) -> None:
-    dask_scheduler.allowed_failures = 0  # dask would also blame tasks that only waited: `run_all` counts instead
-
-
 def run_all(
     client: Client,
     work: Callable,
@@ -129,23 +120,19 @@ def run_all(
 ) -> None:
     """Call work(*task, seat) in a worker for each task, and on_end(i, what it returned or raised) here; tick: often.
 
-    A task whose worker is killed is given out again, once; then it ends with a MemoryError. After a Ctrl-C (or what
-    on_end raises) the seats of running tasks say `stop`; when all have ended, `KeyboardInterrupt` goes on.
+    A task whose worker is killed is given out again; the second time it ends with a MemoryError (on a cluster, as often
+    as its scheduler's allowed-failures say). After a Ctrl-C (or what on_end raises) the seats of running tasks say
+    `stop`; when all have ended, `KeyboardInterrupt` goes on.
     work: a function of a module, which a worker can import.
     """
-    todo, running, killed = list(range(len(tasks))), {}, set()
+    todo, running = list(enumerate(tasks)), {}
     try:
         while todo or running:
             free = len(client.nthreads()) - len(running)  # asked each time: workers may come and go
-            for i in [todo.pop(0) for _ in range(min(free, len(todo)))]:
-                running[client.submit(_call, client.id, work, tasks[i], pure=False)] = i
+            for i, task in [todo.pop(0) for _ in range(min(free, len(todo)))]:
+                running[client.submit(_call, client.id, work, task, pure=False)] = i
             for future in [future for future in running if future.done()]:
-                i, outcome = running.pop(future), _outcome(future)
-                if isinstance(outcome, KilledWorker) and i not in killed:
-                    killed.add(i)
-                    todo.append(i)
-                else:
-                    on_end(i, _in_words(outcome))
+                on_end(running.pop(future), _outcome(future))
             tick()
             time.sleep(0.2)
     except BaseException:
@@ -163,11 +150,10 @@ def _call(seat: str, work: Callable, task: tuple) -> object:
 
 
 def _outcome(future: Future) -> object:
-    return future.exception() or future.result()
-
-
-def _in_words(outcome: object) -> object:
-    return MemoryError("killed by the system (out of memory?)") if isinstance(outcome, KilledWorker) else outcome
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return MemoryError("killed by the system (out of memory?)")
+    return error or future.result()
 
 
 def _stop(seat: str, dask_worker: Worker) -> None:

@@ -47,8 +47,8 @@ def joined(
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
+    _end_with_the_others(int(os.environ["RANK"]))
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
-    _end_with_the_others(dist.get_rank())
     try:
         team = KINDS[how](patience, **options)
         versions = {"mankit (sources)": _sources(), "torch": torch.__version__, "parallel": how, "device": device}
@@ -80,16 +80,12 @@ def _sources() -> str:
 
 def _end_with_the_others(rank: int) -> None:
     """At torchrun's SIGTERM say why, in one line, and end, even while the main thread waits for a message."""
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+    if not hasattr(signal, "sigwait"):  # Windows ends processes itself
         return
-    heard, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # Python writes the signal's number into the pipe, at once
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads that are started from here on
 
     def watch() -> None:
-        while os.read(heard, 1)[0] != signal.SIGTERM:
-            pass
+        signal.sigwait({signal.SIGTERM})
         print(f"mankit: process {rank}: {GONE}", file=sys.stderr, flush=True)
         os._exit(128 + signal.SIGTERM)
 

@@ -80,28 +80,26 @@ def timeline(
         task = (recipe.to_json(), steps, how, step, threads, patience)
         Path(folder, "task.pickle").write_bytes(cloudpickle.dumps(task))
         command = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", __name__, folder]
-        _call([sys.executable, "-m", *command], folder)
+        _call([sys.executable, "-m", *command])
         return _read(Path(folder), processes)
 
 
-def _call(command: list[str], folder: str) -> None:
+def _call(command: list[str]) -> None:
     """Run a command to its end; whatever happens, its processes end too. ValueError where it fails."""
-    with open(Path(folder, "said.txt"), "w+", encoding="utf-8", errors="replace") as said:
-        here = os.pathsep.join(path for path in sys.path if path)  # what can be imported here, can be there
-        env = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=env)
+    here = os.pathsep.join(path for path in sys.path if path)  # what can be imported here, can be there
+    env = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
+    words = {"encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, **words) as process:
         try:
-            code = process.wait()
+            lines = process.communicate()[0].splitlines()
         finally:
             process.terminate()  # torchrun ends its processes; one that is gone isn't hurt
             process.wait()
-        if code:
-            said.seek(0)
-            lines = said.read().splitlines()
-            reasons = [line for line in lines if line.startswith("mankit: ") and GONE not in line] or lines[-1:]
-            raise ValueError(
-                reasons[0].removeprefix("mankit: ") if reasons else f"the processes ended with code {code}"
-            )
+    if process.returncode:
+        reasons = [line for line in lines if line.startswith("mankit: ") and GONE not in line] or lines[-1:]
+        raise ValueError(
+            (reasons or [f"the processes ended with code {process.returncode}"])[0].removeprefix("mankit: ")
+        )
 
 
 def _read(folder: Path, processes: int) -> Timeline:
