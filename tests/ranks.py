@@ -16,7 +16,7 @@ from mankit.scaling.torchrun import joined
 from mankit.studies.together import train_together
 from mankit.training import local_step, make_optimizer, train
 
-STEPS = 4
+STEPS = 3
 KEPT = TINY.but(augment=False, epochs=2)
 RULES = {
     "dgl": ("dgl", {"head": "1c2f"}),
@@ -26,8 +26,11 @@ RULES = {
     "man over infopro": ("man", {"head": "0c1f", "base": "infopro", "decay": 0.5}),
     "bias": ("man", {"head": "0c1f", "branches": "bias"}),
 }
-WAYS = [("before", False), ("after", True), ("after", False), ("before", True)]  # the EMA's order; an optimizer a block
-CASES = [(name, *way) for name in RULES for way in (WAYS if name in ("dgl", "infopro", "man") else WAYS[:2])]
+# rule, the EMA's order, an optimizer a block
+CASES = [("dgl", "before", False), ("dgl", "before", True), ("infopro", "before", False), ("infopro", "before", True)]
+CASES += [("man", order, per) for order in ("before", "after") for per in (False, True)]
+CASES += [(name, "before", False) for name in ("no decoder", "man over infopro", "bias")]
+SOME = [case for case in CASES if case[0] in ("dgl", "infopro", "man") and not case[2]]
 
 
 def net_of(name, K=5, dtype=torch.float32):
@@ -62,27 +65,28 @@ def everything(folder):
     refusals(folder)
     train_together(folder / "kept", KEPT, "blocks")
     another_port()
-    every_case(folder)
-
-
-def every_case(folder):
-    """Train each case by blocks (float32) and by data (float64); the first process keeps what came out."""
-    with joined("blocks") as first:
-
-        def keep(kind, case, dtype=torch.float32, **how):
-            name, order, per = case
-            team = {"blocks": Blocks, "data": Data, "locked": Locked}[kind](**how)
-            step = functools.partial(team.batch_step, ema_update=order)
-            left = trained(net_of(name, dtype=dtype), step, per, dtype, team)
-            if team.rank == 0:
-                torch.save(left, folder / f"{kind}{'-own' * bool(how)}-{'-'.join(map(str, case))}.pt")
-
+    with joined("blocks"):
         for case in CASES:
-            keep("blocks", case)
-            if first.size == 2:
-                keep("data", case, torch.float64)
-        keep("locked", ("man", "before", False))
-        keep("blocks", ("man", "before", False), step=own_step)
+            keep(folder, Blocks(), "blocks", case)
+            keep(folder, Data(), "data", case, torch.float64)
+        keep(folder, Locked(), "locked", SOME[-2])
+        keep(folder, Blocks(step=own_step), "own", SOME[-2])
+
+
+def by_four(folder):
+    """Some cases, for four processes."""
+    with joined("blocks"):
+        for case in SOME:
+            keep(folder, Blocks(), "blocks", case)
+
+
+def keep(folder, team, kind, case, dtype=torch.float32):
+    """Train a case on a team; the first process keeps what came out."""
+    name, order, per = case
+    step = functools.partial(team.batch_step, ema_update=order)
+    left = trained(net_of(name, dtype=dtype), step, per, dtype, team)
+    if team.rank == 0:
+        torch.save(left, folder / f"{kind}-{'-'.join(map(str, case))}.pt")
 
 
 def own_step(stage, optimizers, x, y):

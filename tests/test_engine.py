@@ -50,14 +50,6 @@ def test_each_worker_has_a_gpu_of_its_own_and_errors_come_back(monkeypatch, tmp_
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7" and os.environ.get("OMP_NUM_THREADS") == threads
 
 
-def test_ctrl_c_stops_tasks_and_then_goes_on():
-    def pressed():
-        raise KeyboardInterrupt
-
-    with engine.workers(2, threads=True) as client, pytest.raises(KeyboardInterrupt):
-        engine.run_all(client, until_stopped, [()] * 3, lambda *_: None, pressed)
-
-
 @pytest.mark.parametrize("content", [None, "{}", "no json", '{"address": "tcp://127.0.0.1:9"}'])
 def test_a_cluster_that_is_not_there_is_one_clear_line(monkeypatch, tmp_path, content):
     if content:
@@ -67,27 +59,46 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(monkeypatch, tmp_path, co
         pass
 
 
-# --- studies ---
+# --- studies and sweeps, here and on a cluster ---
 
 
-def use(monkeypatch, *cells):
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The scheduler file of a scheduler and two workers, as one starts them by hand."""
+    file = tmp_path_factory.mktemp("cluster") / "s.json"
+    how = {"cwd": file.parent, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    how["env"] = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", file, "--port", "0"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", file, "--nthreads", "1"]
+    commands = [[*scheduler, "--no-dashboard"], *[[*worker, "--memory-limit", "0", "--no-dashboard"]] * 2]
+    processes = [psutil.Popen(list(map(str, command)), **how) for command in commands]
+    while not file.exists():
+        time.sleep(0.1)
+    yield file
+    for process in [child for each in processes for child in each.children(recursive=True)] + processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def use_eight(monkeypatch):
     """A study of these cells."""
     for module in (study, report):
-        monkeypatch.setattr(module, "cells", lambda *_: list(cells))
+        monkeypatch.setattr(module, "cells", lambda *_: list(EIGHT))
 
 
 def train_eight(out):
     """What the test below does in a process of its own."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        use(monkeypatch, *EIGHT)
+        use_eight(monkeypatch)
         train_study("controls", seeds=4, jobs=2, out=out)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-def test_eight_runs_a_killed_worker_and_a_ctrl_c_give_the_undisturbed_weights(monkeypatch, tmp_path):
-    use(monkeypatch, *EIGHT)
-    jobs = study.jobs_of("controls", seeds=4, out=tmp_path)
-    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import test_engine as t; t.train_eight({str(tmp_path)!r})"
+def test_eight_runs_a_killed_worker_a_ctrl_c_and_a_cluster_give_the_undisturbed_runs(monkeypatch, tmp_path, cluster):
+    use_eight(monkeypatch)
+    monkeypatch.chdir(tmp_path)  # where the cluster's workers aren't
+    jobs = study.jobs_of("controls", seeds=4, out="runs")
+    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import test_engine as t; t.train_eight('runs')"
     how = {"stderr": subprocess.PIPE, "start_new_session": True, "preexec_fn": interruptible}
     parent = psutil.Popen([sys.executable, "-c", code], **how)
 
@@ -97,7 +108,7 @@ def test_eight_runs_a_killed_worker_and_a_ctrl_c_give_the_undisturbed_weights(mo
             time.sleep(0.01)
 
     def trains_first(child):
-        return any(file.path == str(jobs[0].folder / ".lock") for file in child.open_files())
+        return any(file.path == str(jobs[0].folder.resolve() / ".lock") for file in child.open_files())
 
     wait_for(3, jobs[:1])
     (worker,) = filter(trains_first, parent.children(recursive=True))
@@ -108,46 +119,21 @@ def test_eight_runs_a_killed_worker_and_a_ctrl_c_give_the_undisturbed_weights(mo
     done, begun = (len(list(tmp_path.rglob(name))) for name in ("summary.json", "checkpoint.pt"))
     assert done < begun < 8
 
-    train_study("controls", seeds=4, jobs=2, out=tmp_path)
-    assert list(read_study("controls", seeds=4, out=tmp_path).status) == ["done"] * 8
-    for i, job in enumerate(jobs):
-        train_in(tmp_path / f"undisturbed{i}", job.recipe)
-        check_same(job.folder, tmp_path / f"undisturbed{i}")
+    train_study("controls", seeds=4, at=cluster, out="runs")
+    undisturbed = study.jobs_of("controls", seeds=4, out="undisturbed")
+    for job, other in zip(jobs, undisturbed, strict=True):
+        train_in(other.folder, other.recipe)
+        check_same(job.folder, other.folder)
+    tables = [read_study("controls", seeds=4, out=out).drop(columns="seconds") for out in ("runs", "undisturbed")]
+    assert list(tables[0].status) == ["done"] * 8
+    pd.testing.assert_frame_equal(*tables)
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """The scheduler file of a scheduler and two workers, as one starts them by hand."""
-    file = tmp_path / "cluster" / "s.json"
-    file.parent.mkdir()
-    how = {"cwd": file.parent, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    how["env"] = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", file, "--port", "0"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", file, "--nthreads", "1"]
-    commands = [[*scheduler, "--no-dashboard"], *[[*worker, "--memory-limit", "0", "--no-dashboard"]] * 2]
-    processes = [psutil.Popen(list(map(str, command)), **how) for command in commands]
-    yield file
-    for process in [child for each in processes for child in each.children(recursive=True)] + processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def test_two_workers_of_a_cluster_give_the_same_tables(monkeypatch, cluster, tmp_path):
-    use(monkeypatch, tiny_cell(2), tiny_cell(3))
-    monkeypatch.chdir(tmp_path)  # where the workers aren't
-    while not cluster.exists():
-        time.sleep(0.1)
-    for out, at in (Path("here"), None), (Path("there"), cluster):
-        train_study("controls", seeds=2, at=at, out=out)
-    here, there = (read_study("controls", seeds=2, out=out) for out in ("here", "there"))
-    assert list(there.status) == ["done"] * 4
-    seconds = [name for name in here if "second" in name]
-    pd.testing.assert_frame_equal(here.drop(columns=seconds), there.drop(columns=seconds))
-
+def test_a_cluster_sweeps_stops_at_a_ctrl_c_and_is_ready_for_the_next_command(cluster, tmp_path):
     notebook = notebook_with(tmp_path, "import os", shows="'parent': os.getppid(), 'folder': os.getcwd()")
     (tmp_path / "swept").mkdir()
-    table = sweep(notebook, grid({"K": [1, 2, 3]}), tmp_path / "swept", at=cluster)
-    assert list(table["error"]) == [""] * 3 and set(table["folder"]) == {str(tmp_path)}
+    table = sweep(notebook, grid({"K": [1, 2]}), tmp_path / "swept", at=cluster)
+    assert list(table["error"]) == [""] * 2 and set(table["folder"]) == {str(tmp_path)}
     assert os.getpid() not in set(table["parent"])
 
     def pressed():
@@ -155,5 +141,5 @@ def test_two_workers_of_a_cluster_give_the_same_tables(monkeypatch, cluster, tmp
 
     with engine.workers(at=cluster) as client, pytest.raises(KeyboardInterrupt):
         engine.run_all(client, until_stopped, [()] * 3, lambda *_: None, pressed)
-    with engine.workers(at=cluster) as client:  # and it is ready for the next command
+    with engine.workers(at=cluster) as client:
         assert str(ends(client, fail, [("next",)])[0]) == "next"
