@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import eight
 import pandas as pd
 import psutil
 import pytest
 from kept_runs import check_same
 from processes import interruptible
 from tasks import fail, meet, until_stopped
-from test_studies_study import TINY, tiny_cell
 from test_sweep import notebook_with
 
 from mankit.execution.sweep import grid, sweep
@@ -24,7 +24,6 @@ from mankit.studies.report import read_study
 from mankit.studies.study import train_study
 
 TESTS = Path(__file__).parent
-EIGHT = tiny_cell(2, TINY.but(epochs=15)), tiny_cell(3, TINY.but(epochs=2))  # with four seeds each
 
 
 def ends(client, work, tasks, **more):
@@ -80,25 +79,13 @@ def cluster(tmp_path_factory):
             process.kill()
 
 
-def use_eight(monkeypatch):
-    """A study of these cells."""
-    for module in (study, report):
-        monkeypatch.setattr(module, "cells", lambda *_: list(EIGHT))
-
-
-def train_eight(out):
-    """What the test below does in a process of its own."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use_eight(monkeypatch)
-        train_study("controls", seeds=4, jobs=2, out=out)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
 def test_eight_runs_a_killed_worker_a_ctrl_c_and_a_cluster_give_the_undisturbed_runs(monkeypatch, tmp_path, cluster):
-    use_eight(monkeypatch)
+    for module in (study, report):
+        monkeypatch.setattr(module, "cells", lambda *_: eight.CELLS)
     monkeypatch.chdir(tmp_path)  # where the cluster's workers aren't
     jobs = study.jobs_of("controls", seeds=4, out="runs")
-    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import test_engine as t; t.train_eight('runs')"
+    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); import eight; eight.train('runs')"
     how = {"stderr": subprocess.PIPE, "start_new_session": True, "preexec_fn": interruptible}
     parent = psutil.Popen([sys.executable, "-c", code], **how)
 

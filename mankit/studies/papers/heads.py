@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from ...blocks import LocalNet
@@ -196,6 +195,8 @@ def fair_table(runs: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 def interval(values: Sequence[float], level: float = 0.95) -> dict[str, float]:
     """accuracy, the mean of values in percent, and low and high of its interval by Student's t (NaN of one value)."""
+    from scipy import stats  # here: a worker that trains needn't wait for it
+
     mean, few = float(np.mean(values)), len(values) < 2
     half = np.nan if few else stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
     return {"accuracy": mean, "low": float(np.clip(mean - half, 0, 100)), "high": float(np.clip(mean + half, 0, 100))}
