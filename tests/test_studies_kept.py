@@ -18,8 +18,8 @@ from kept_runs import TINY, check_same, train_until
 from processes import ctrl_c_while_training
 
 import mankit.studies.kept
-import mankit.studies.run
 from mankit.images import Split
+from mankit.scaling import parallel
 from mankit.studies import folder as files
 from mankit.studies.kept import open_run, train_in
 from mankit.studies.record import finished, read_run
@@ -65,9 +65,9 @@ def test_training_in_a_folder_leaves_the_random_numbers_alone(data, tmp_path):
 
 def test_random_numbers_go_on_too(data, tmp_path, monkeypatch):
     """A rule of a reader's own may draw some (dropout): the same ones, interrupted or not."""
-    drawn, train_batch = [], mankit.studies.run.train_batch
+    drawn, train_batch = [], parallel.train_batch
     monkeypatch.setattr(
-        mankit.studies.run, "train_batch", lambda *a, **k: drawn.append(torch.rand(()).item()) or train_batch(*a, **k)
+        parallel, "train_batch", lambda *a, **k: drawn.append(torch.rand(()).item()) or train_batch(*a, **k)
     )
     torch.manual_seed(5)
     train_in(tmp_path / "whole", TINY, data)

@@ -28,7 +28,7 @@ from . import folder as files
 from .recipe import Recipe
 from .record import Summary, environment, finished
 from .run import MEASURE_BATCH, Run, block_table, load_data
-from .steps import LossSum, ctrl_c_waits
+from .steps import ctrl_c_waits
 
 TABLE = "blocks.csv"  # in a run's folder, where it was asked for: a row for each block
 
@@ -106,7 +106,6 @@ class KeptRun:
         self.log: list[dict[str, object]] = []  # a row for each finished epoch
         self.best: dict[str, object] = {}  # epoch, val (percent) and weights of the best epoch on validation
         self.seconds = 0.0
-        self._losses = LossSum()  # of this epoch's steps
         self._saved_at = 0  # step
         self._of = (run.recipe.to_json(), *run.data.train.checksums)  # a checkpoint is of this recipe and data only
 
@@ -130,9 +129,6 @@ class KeptRun:
                 run.restore(state)
                 self.log, self.best, self.seconds = state["log"], state["best"], state["seconds"]
                 self._saved_at = run.done
-                there, losses = run.data.train.device, state["losses"]
-                self._losses.total = None if losses is None else losses.to(there).expand(run.net.K)
-                self._losses.steps = run.done % run.steps_per_epoch
                 if [row["step"] for row in self.log] != list(range(0, run.done + 1, run.steps_per_epoch))[1:]:
                     raise ValueError("the log has not a row for each epoch")
             except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
@@ -149,11 +145,10 @@ class KeptRun:
         last_save = begun
         with ctrl_c_waits() as asked:
             for step in run:
-                self._losses.add(step)
                 self.seconds = before + time.perf_counter() - begun
                 if run.done % run.steps_per_epoch == 0:
                     self._end_epoch(step)
-                elif self.team.agree(time.perf_counter() - last_save >= self.every and self._losses.are_finite()):
+                elif self.team.agree(time.perf_counter() - last_save >= self.every and run.losses.are_finite()):
                     self.save()
                 last_save = time.perf_counter() if self._saved_at == run.done else last_save
                 yield step
@@ -164,8 +159,8 @@ class KeptRun:
 
     def _end_epoch(self, step: Step) -> None:
         run = self.run
-        run.gather(self._losses.total)
-        losses = self._losses.take()  # waits for the device
+        run.gather()
+        losses = run.losses.take()  # waits for the device
         epoch = run.done // run.steps_per_epoch
         val = accuracy(run, run.data.val)
         if val is not None and val > self.best.get("val", -1):
@@ -180,7 +175,7 @@ class KeptRun:
         """Write a checkpoint, unless this step has one. Raises: ValueError where it can't be written."""
         if self._saved_at == self.done:
             return
-        self.run.gather(self._losses.total)
+        self.run.gather()
         state = {
             "of": self._of,
             "done": self.done,
@@ -188,7 +183,7 @@ class KeptRun:
             "log": self.log,
             "best": self.best,
             "optimizers": [optimizer.state_dict() for optimizer in self.run.optimizers],
-            "losses": self._losses.total,
+            "losses": self.run.losses.total,
             "rng": torch.get_rng_state(),
             "seconds": self.seconds,
         }

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from ..blocks import LocalNet
@@ -22,6 +21,7 @@ from ..scaling.compiling import compiled_step
 from ..scaling.parallel import Alone
 from ..training import Batch, BatchStep, Step, cosine, make_optimizer, train
 from .recipe import Recipe
+from .steps import LossSum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,8 @@ class Run:
         data: what `load_data` gave, to share it between runs; the network goes where it lies.
         device: where to load the data if none is given. Raises: ValueError if the two don't agree.
         team: the processes that train it together, see `mankit.scaling.torchrun.joined`.
-    Attributes: recipe, data, net, optimizer, schedule, batch_step (change them as you like), done (steps so far).
+    Attributes: recipe, data, net, optimizer, schedule, batch_step (change them as you like), done (steps so far),
+        losses (a LossSum of them).
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Run:
         self.optimizer = make_optimizer(self.net, r.lr, r.momentum, r.weight_decay, r.per_block)
         self.schedule = cosine(r.lr, r.epochs, self.steps_per_epoch, r.warmup, min(0.01, r.lr), r.per_step)
         self.batch_step = batch_step(r.compile, self.team, ema_update=r.ema_update, bf16=r.bf16)
-        self._gathered = 0  # step
+        self.losses, self._gathered = LossSum(), 0  # step
 
     def __len__(self) -> int:
         return self.recipe.epochs * self.steps_per_epoch
@@ -78,6 +79,7 @@ class Run:
         steps = train(self.net, self.optimizer, feed, self.schedule, self.batch_step, first_step=self.done)
         for step in while_finite(steps, self.recipe, self.steps_per_epoch):
             self.done = step.index + 1
+            self.losses.add(step)
             yield step
 
     @property
@@ -86,17 +88,20 @@ class Run:
         return self.optimizer if isinstance(self.optimizer, list) else [self.optimizer]
 
     def restore(self, state: dict) -> None:
-        """Bring weights, optimizers, the step and torch's random numbers to where a checkpoint was."""
+        """Bring weights, optimizers, the step, sums of losses and torch's random numbers to where a checkpoint was."""
         self.net.load_state_dict(state["net"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.done = self._gathered = state["done"]
+        losses, there = state["losses"], self.data.train.device
+        self.losses.total = None if losses is None else losses.to(there).expand(self.net.K)
+        self.losses.steps = self.done % self.steps_per_epoch
         torch.set_rng_state(state["rng"])
 
-    def gather(self, losses: Tensor | None = None) -> None:
-        """Of several processes, bring everything to the first, with sums of losses (K,), once a step."""
+    def gather(self) -> None:
+        """Of several processes, bring everything to the first, sums of losses too, once a step."""
         if self._gathered != self.done:
-            self.team.gather(self.net, self.optimizers, losses)
+            self.team.gather(self.net, self.optimizers, self.losses.total)
             self._gathered = self.done
 
     @property

@@ -24,7 +24,7 @@ class LossSum:
 
     def add(self, step: Step) -> None:
         """Take in a step's losses."""
-        self.total = step.losses if self.total is None else self.total + step.losses
+        self.total = step.losses + (0 if self.total is None else self.total)
         self.steps += 1
 
     def are_finite(self) -> bool:

@@ -13,7 +13,7 @@ from .kept import train_in
 from .recipe import Recipe
 from .record import Summary
 from .run import Run, load_data
-from .steps import LossSum, ctrl_c_waits
+from .steps import ctrl_c_waits
 
 
 def train_together(
@@ -52,18 +52,15 @@ def train_together(
 
 def _follow(run: Run, state: dict, progress: Callable[[Run], Iterable[Step]]) -> None:
     """What the others do while the first process iterates over a KeptRun: every message has its other end here."""
-    losses = LossSum()
     if state:
         run.restore(state)
-        losses.total = state["losses"]
     with ctrl_c_waits():  # for the first process to say when
-        for step in progress(run):
-            losses.add(step)
+        for _ in progress(run):
             epoch_ends = run.done % run.steps_per_epoch == 0
             if epoch_ends or run.team.agree(False):
-                run.gather(losses.total)
+                run.gather()
             if epoch_ends:
-                losses.take()
+                run.losses.take()
             if run.team.agree(False):
-                run.gather(losses.total)
+                run.gather()
                 return
