@@ -16,11 +16,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker, wait
+from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, get_worker, wait
 
 PATIENCE = 30  # seconds, until a scheduler answers
 SETTINGS = {
@@ -60,31 +59,28 @@ def workers(jobs: int = 1, at: str | Path | None = None, threads: bool = False) 
     at: the scheduler file of a cluster that is up; then its workers, each with one task at a time, in place of `jobs`.
     threads: `jobs` threads of this process in place of processes. Raises: ValueError where no such cluster is there.
     """
-    with dask.config.set(SETTINGS), contextlib.ExitStack() as stack:
-        if at is None:
-            with contextlib.ExitStack() as starting:
-                if os.name == "posix" and not threads:
-                    _hold_ctrl_c(starting)
-                here = stack.enter_context(LocalCluster(n_workers=jobs, processes=not threads, **HERE))
-                client = stack.enter_context(Client(here))
-            client.register_plugin(Seat(client.id, _gpus(), not threads))
-        else:
-            client = stack.enter_context(_client_of(Path(at)))
-            client.register_plugin(Seat(client.id))
-            stack.callback(_leave, client)
+    with dask.config.set(SETTINGS), _start(jobs, threads) if at is None else _client_of(Path(at)) as client:
+        client.register_plugin(Seat(client.id, _gpus() if at is None else (), at is None and not threads))
         try:
             yield client
         except Exception as error:
             if client.status == "running":
                 raise
             raise ValueError(f"the scheduler of {at} is gone: start it again, and the same command goes on") from error
+        finally:
+            if client.status == "running":
+                client.unregister_worker_plugin(client.id)
 
 
-def _hold_ctrl_c(stack: contextlib.ExitStack) -> None:
-    """Processes that are started before the stack's end never hear a Ctrl-C; this thread hears it at the end."""
-    resource_tracker.ensure_running()  # started with the first worker it would let Ctrl-C through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+def _start(jobs: int, threads: bool) -> Client:
+    """Workers of this machine. Nobody hears a Ctrl-C while they start: half a cluster doesn't end well."""
+    heard_here = not threads and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if heard_here else None  # processes inherit it
+    try:
+        return Client(n_workers=jobs, processes=not threads, **HERE)
+    finally:
+        if before:
+            signal.signal(signal.SIGINT, before)
 
 
 def _client_of(file: Path) -> Client:
@@ -95,11 +91,6 @@ def _client_of(file: Path) -> Client:
     except OSError as error:
         cure = f"start `dask scheduler --scheduler-file {file}` and workers, or leave out --at"
         raise ValueError(f"no scheduler answers at {file}: {cure}") from error
-
-
-def _leave(client: Client) -> None:
-    if client.status == "running":
-        client.unregister_worker_plugin(client.id)
 
 
 def _gpus() -> list[str]:
