@@ -114,7 +114,7 @@ def load(
     chosen = list(zip(sources, _rows(found, sizes, seed), strict=True))
     device = torch.device(device)
     if kind == "folder":
-        opened = _open_folder(name, chosen, size or USUAL_SIZE, area is not None, hold, device, workers)
+        opened = _open_folder(chosen, size or USUAL_SIZE, area is not None, hold, device, workers)
     else:
         _check_memory(sum(len(rows) for _, rows in chosen), size or 0, device)
         opened = [Split(resize(source.images[rows], size), source.labels[rows]) for source, rows in chosen]
@@ -124,13 +124,7 @@ def load(
 
 
 def _open_folder(
-    name: str,
-    chosen: list[tuple[Source, Tensor]],
-    size: int,
-    boxes: bool,
-    hold: HOLD,
-    device: torch.device,
-    workers: int | None,
+    chosen: list[tuple[Source, Tensor]], size: int, boxes: bool, hold: HOLD, device: torch.device, workers: int | None
 ) -> list[Split]:
     """A folder's splits, of sources and rows of them, held as `hold` says or as there is room for."""
     if boxes and hold not in ("auto", "stream"):
@@ -143,8 +137,8 @@ def _open_folder(
     _check_memory(n if hold == "memory" else min(n, AT_ONCE), size, device)
     if hold != "memory":
         where = "a file of decoded ones" if hold == "mapped" else "their files"
-        sizes = f"{n:,} images of {size} pixels take {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free"
-        print(f"mankit: {name}: images are read from {where} as they are needed ({sizes})", file=sys.stderr)
+        what = f"{n:,} images of {size} pixels take {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free"
+        print(f"mankit: {what}: they are read from {where} as they are needed", file=sys.stderr)
     if boxes:
         fast_decoder()  # says why, where there is none
     splits = []

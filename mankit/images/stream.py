@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -174,16 +173,11 @@ def _write(squares: Stream, file: Path, n_bytes: int) -> None:
 
     part = file.with_suffix(f".{os.getpid()}")
     try:
-        if (free := shutil.disk_usage(file.parent).free) < n_bytes:
-            cure = "choose a smaller size, or hold='stream'"
-            raise ValueError(
-                f"size={squares.size}: {file} takes {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} are free: {cure}"
-            )
         with open(part, "wb") as out, tqdm(total=n_bytes, unit="B", unit_scale=True, delay=2, leave=False) as bar:
             for _, images in everything(squares):
                 bar.update(out.write(images.numpy()))
         part.replace(file)
     except OSError as error:
-        raise cannot_write(file, error, "choose hold='stream'") from error
+        raise cannot_write(file, error, "choose a smaller size, or hold='stream'") from error
     finally:
         part.unlink(missing_ok=True)

@@ -74,10 +74,9 @@ class Team(Alone):
         every: list[dict[str, str]] = [{}] * self.size
         dist.all_gather_object(every, same, group=self._talk)
         for rank, other in enumerate(every):
-            for name in same | other:
-                if other.get(name) != every[0].get(name):
-                    what = f"process {rank} has {name} {other.get(name)}, process 0 has {every[0].get(name)}"
-                    raise ValueError(f"{what}: start all with the same mankit, torch and words")
+            for name in (name for name in other if other[name] != every[0].get(name)):
+                what = f"process {rank} has {name} {other[name]}, process 0 has {every[0].get(name)}"
+                raise ValueError(f"{what}: start all with the same mankit, torch and words")
 
 
 def send_on(
