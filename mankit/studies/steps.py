@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
 from ..training import Step
-
-if TYPE_CHECKING:
-    from .run import Run
 
 
 class LossSum:
@@ -38,7 +34,7 @@ class LossSum:
         return means
 
 
-def progress_bar(run: Run) -> Iterator[Step]:
+def progress_bar(run: Iterable[Step]) -> Iterator[Step]:
     """The steps of a run (or a kept one), under a bar that says learning rate and the last block's loss."""
     from tqdm import tqdm
 
