@@ -114,7 +114,7 @@ class _FixedLrs:
 def _fixed(net: LocalNet, optimizers: Sequence[Optimizer]) -> tuple:
     """What a recorded step can't see change: numbers of heads and optimizers, addresses of weights and their state."""
     heads = [m for head in net.heads for m in head.modules() if isinstance(m, Head)]
-    numbers = [value for head in heads for value in vars(head).values() if isinstance(value, float)]
+    numbers = [value for head in heads for value in head.__dict__.values() if isinstance(value, float)]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     numbers += [group[name] for group in groups for name in ("momentum", "weight_decay")]
     states = [state for optimizer in optimizers for state in optimizer.state.values()]

@@ -94,7 +94,7 @@ def difference(make: Callable[[], LocalNet], x: Tensor, y: Tensor, decay: float 
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for done in train(net, make_optimizer(net), batches, lambda i: 0.01 + 0.002 * i, step):
                 for each in net.heads if done.index == 6 else ():
-                    if "decay" in vars(each):
+                    if hasattr(each, "decay"):
                         each.decay = decay
     eager, graphed = (net.state_dict() for net in nets)
     for name in eager:
