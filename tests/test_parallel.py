@@ -160,6 +160,7 @@ def test_a_timeline_says_who_computes_and_who_waits():
     assert unequal(got.weights, run.net.state_dict()) == []
     rows = got.rows
     assert [i for own in got.blocks for i in own] == [0, 1, 2] and 1 <= got.bound <= 2
+    assert len(got.cpu) == 2 and min(got.cpu) > 0
     assert set(rows.what) == {"wait", "compute", "send"} and (rows.end >= rows.begin).all() and rows.begin.min() == 0
     computed = rows[rows.what == "compute"]
     assert sorted(zip(computed.step, computed.block, strict=True)) == list(itertools.product(range(3), range(3)))

@@ -33,6 +33,8 @@ LESSONS = sorted((Path(__file__).parents[1] / "notebooks").glob("0*.ipynb"))
         ({"lam_y": -1}, "lam_y=-1"),
         ({"data": "glyph"}, "data='glyph': did you mean 'glyphs'?"),
         ({"other_data": 3}, "other_data=3: choose a valid string"),
+        ({"processes": 0}, "processes=0: choose 1 or more"),
+        ({"steps": 1}, "steps=1: choose 2 or more"),
         ({"k": 3}, "parameter='k'"),
     ],
     ids=str,

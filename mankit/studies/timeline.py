@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -37,12 +38,14 @@ class Timeline:
     rows: process, step, what (wait, compute, send), block (or none), begin and end in seconds since the first; a wait
         or a message inside a computation is a part of it.
     seconds: of each block's step, as measured before (it decides who gets which). blocks: of each process, from 0.
+    cpu: seconds that each process has computed since its first step's end (the first times the blocks, too).
     losses: (steps, K). weights: of the trained network, `net.state_dict()`.
     """
 
     rows: pd.DataFrame
     seconds: list[float]
     blocks: list[range]
+    cpu: list[float]
     losses: Tensor
     weights: dict[str, Tensor]
 
@@ -110,8 +113,8 @@ def _read(folder: Path, processes: int) -> Timeline:
     rows = pd.DataFrame([(rank, *row) for rank, one in enumerate(told) for row in one["rows"]], columns=names)
     rows[["begin", "end"]] -= rows["begin"].min()
     rows = rows.astype({"block": "Int64"}).sort_values(["begin", "process"], ignore_index=True)
-    blocks = [range(*one["blocks"]) for one in told]
-    return Timeline(rows, told[0]["seconds"], blocks, sum(one["losses"] for one in told), told[0]["weights"])
+    blocks, cpu = [range(*one["blocks"]) for one in told], [one["cpu"] for one in told]
+    return Timeline(rows, told[0]["seconds"], blocks, cpu, sum(one["losses"] for one in told), told[0]["weights"])
 
 
 def main(folder: Path) -> None:
@@ -120,7 +123,7 @@ def main(folder: Path) -> None:
 
     recipe, steps, how, step, threads, patience = cloudpickle.loads((folder / "task.pickle").read_bytes())
     torch.set_num_threads(threads)
-    noted, rows = [], []
+    noted, rows, cpu = [], [], []
     with joined(how, "cpu", patience=timedelta(seconds=patience), step=step, rows=noted) as team:
         run = Run(Recipe.from_json(recipe), device="cpu", team=team)
         losses = []
@@ -128,8 +131,14 @@ def main(folder: Path) -> None:
             rows += [(done.index, *row) for row in noted]
             noted.clear()
             losses.append(done.losses)
+            cpu.append(time.process_time())
         run.gather()
-        left = {"rows": rows, "seconds": team.seconds, "blocks": (team.own.start, team.own.stop)}
+        left = {
+            "rows": rows,
+            "seconds": team.seconds,
+            "blocks": (team.own.start, team.own.stop),
+            "cpu": cpu[-1] - cpu[0],
+        }
         weights = run.net.state_dict() if team.rank == 0 else None
         torch.save(left | {"losses": torch.stack(losses), "weights": weights}, folder / f"{team.rank}.pt")
 

@@ -26,6 +26,8 @@ KINDS = {
     "other_epochs": Count,
     "digits_epochs": Count,
     "budgets": Annotated[list[Count], Field(min_length=1)],
+    "processes": Annotated[int, Field(ge=1, le=64)],
+    "steps": Annotated[int, Field(ge=2, le=100)],
     "lag": Count,
     "length": Count,
     "window": Count,

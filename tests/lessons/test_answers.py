@@ -13,6 +13,7 @@ from answers_05_twin import EXERCISES as TWIN
 from answers_06_lls import EXERCISES as LLS
 from answers_07_step import EXERCISES as TWO_VIEWS
 from answers_08_cuts import EXERCISES as CUTS
+from answers_09_stage import EXERCISES as STAGE
 from answers_core_rule import EXERCISES as RULE
 from exercises import assert_fits_its_lesson, assert_is_rejected, assert_passes, right_answers, wrong_answers
 from test_01_backprop import EXERCISES as BACKPROP
@@ -23,6 +24,7 @@ from test_05_what_makes_man_work import EXERCISES as STUDY
 from test_06_family import EXERCISES as FAMILY
 from test_07_no_labels import EXERCISES as BARLOW
 from test_08_isolation_in_time import EXERCISES as RECURRENT
+from test_09_unlocked import EXERCISES as UNLOCKED
 
 LESSONS = {
     "01_backprop": BACKPROP + NET,
@@ -33,6 +35,7 @@ LESSONS = {
     "06_family_of_heads": FAMILY + LLS,
     "07_no_labels": BARLOW + TWO_VIEWS,
     "08_isolation_in_time": RECURRENT + CUTS,
+    "09_unlocked": UNLOCKED + STAGE,
 }
 IN_LESSONS = [pytest.param(name, e, id=f"{name}-{e.name}") for name, exercises in LESSONS.items() for e in exercises]
 NOT_YET = NOT_ASKED + RULE  # checks that no lesson asks for yet

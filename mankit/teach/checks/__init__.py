@@ -1,4 +1,5 @@
-"""Checks of a reader's own answer: one module a lesson (backprop, dgl, infopro, man, study, family, barlow, recurrent).
+"""Checks of a reader's own answer: one module a lesson (backprop, dgl, infopro, man, study, family, barlow, recurrent,
+unlocked).
 
 A check takes the reader's function, tries it on small random inputs, and either says what is right or raises
 `CheckFailed` with one sentence: what is wrong, and where to look. It also says what the function changed and should
