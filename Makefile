@@ -3,6 +3,7 @@
 # make test-lowest    the library and the command with the lowest versions that pyproject.toml allows (about 4 minutes)
 # make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 25 minutes)
 # make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (8 minutes on 2 idle cores)
+# make docs       the site into build/site/, with nothing loaded from elsewhere (about a minute)
 # The first call makes .venv and installs; later calls start at once. Another Python: make lab PYTHON=python3.12
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ PART := $(addprefix tests/test_, $(addsuffix .py, \
 	images_files images_glyphs images_load images_stream measure_accuracy measure_gradients measure_memory \
 	measure_similarity studies_folder studies_recipe studies_record studies_run commands_settings own_rule panel))
 
-.PHONY: lab test test-lowest test-lessons reproduce clean
+.PHONY: lab test test-lowest test-lessons reproduce docs clean
 
 lab: $(VENV)/.lab
 	$(VENV)/bin/mankit lab
@@ -37,6 +38,10 @@ test-lessons: $(VENV)/.test
 reproduce: $(VENV)/.lab
 	$(VENV)/bin/mankit reproduce all --profile quick --jobs 2
 
+docs: $(VENV)/.test
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/site
+	@echo build/site/index.html
+
 $(VENV)/bin/python $(LOWEST)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "mankit needs Python 3.11 or newer, but '$(PYTHON)' is older or missing: try make PYTHON=python3.12" >&2; \
@@ -48,7 +53,7 @@ $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,docs]'
 	@touch $@ $(VENV)/.lab
 
 # pip can't be asked for lowest versions; uv can

@@ -60,6 +60,12 @@ def test_words_of_a_picture_are_kept_as_they_are():
     assert (picture["alt"], picture["width"]) == (WORDS, "7")
 
 
+def test_no_table_has_a_header_without_words():
+    table = "<table><thead><tr><th></th><th>BP</th></tr></thead><tr><th>K</th><td>1</td></tr></table>"
+    soup = BeautifulSoup(page_of(shown({"text/html": table, "text/plain": "K 1"})), "html.parser")
+    assert [each.text for each in soup.select("th")] == ["BP", "K"] and len(soup.select("td")) == 2
+
+
 def test_formulas_are_mathml_and_what_is_no_formula_stays():
     html = page_of(nbformat.v4.new_markdown_cell("$h_1$ and `$x` and\n\n$$\\frac{a}{b}$$\n\nand $a_b_c$."))
     soup = BeautifulSoup(html, "html.parser")
@@ -110,3 +116,14 @@ def test_a_report_draws_without_a_connection(tmp_path):
         sizes = page.evaluate("[...document.querySelectorAll('math')].map(each => each.getBoundingClientRect().width)")
         assert len(sizes) > 20 and min(sizes) > 2
         assert page.locator(".jp-CodeCell .jp-InputArea").count() == 0  # prose, tables and pictures alone
+
+
+def test_axe_finds_nothing_on_an_exported_lesson(tmp_path):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    nb = nbformat.read(ROOT / "notebooks" / "02_dgl.ipynb", as_version=4)
+    (tmp_path / "page.html").write_text(Page().from_notebook_node(nb)[0])
+    with browser_page() as page:
+        if page is None:
+            pytest.skip("needs Chromium and Playwright: apt-get install chromium, pip install playwright")
+        page.goto((tmp_path / "page.html").as_uri())
+        assert [(each["id"], each["nodes"][0]["html"]) for each in axe.run(page).response["violations"]] == []

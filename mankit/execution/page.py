@@ -5,6 +5,7 @@ Of any notebook: jupyter nbconvert --to offline notebooks/02_dgl.ipynb
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -31,6 +32,11 @@ class Formulas(IPythonRenderer):
         return self.inline_math(body, "block")
 
 
+def no_empty_header(table: str) -> str:
+    """A table's corner without words (pandas leaves one) as a cell: a screen reader would announce a header."""
+    return table.replace("<th></th>", "<td></td>")
+
+
 class Page(HTMLExporter):
     """nbconvert's HTML, without scripts: nothing is loaded, and what needs a kernel stands there in words."""
 
@@ -40,11 +46,16 @@ class Page(HTMLExporter):
     def _template(self) -> str:
         return Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
 
+    def default_filters(self) -> Iterator[tuple[str, Callable]]:
+        """nbconvert's, and what page.html.j2 calls besides."""
+        yield from super().default_filters()
+        yield "no_empty_header", no_empty_header
+
     @pass_context
     def markdown2html(self, context: Context, source: str) -> str:
         """A cell's or an output's markdown, with the pictures that were pasted into it."""
         pasted = context.get("cell", {}).get("attachments", {})
-        return MarkdownWithMath(Formulas(escape=False, attachments=pasted)).render(source)
+        return no_empty_header(MarkdownWithMath(Formulas(escape=False, attachments=pasted)).render(source))
 
 
 def report(executed: list[Path], target: Path) -> None:

@@ -80,7 +80,7 @@ def load(
     """Load a data set: glyphs, digits, cifar10, svhn, stl10, folder (or "folder:PATH", PATH inside root).
 
     root: where files are looked for; None means the environment's MANKIT_DATA, else this project's data/. For
-    "folder" the folder itself, with train/<class>/*.jpg, and the same in test/ or val/ (only val/: it serves as test).
+    "folder" the folder itself, with `train/<class>/*.jpg`, and the same in test/ or val/ (`val` alone serves as test).
     Args:
         seed: draws the glyphs, and which training images are used and which are held out as `val`; a real test set
             never depends on it.

@@ -8,7 +8,7 @@ from torch import nn
 def ema_distance(net: nn.Module) -> list[float]:
     """Distance of each block's EMA from the next block's first layer, in units of that layer's own size.
 
-    |EMA - N| / |N| over all parameters of N, K numbers, first block first: 0 is a copy, about 1.4 what two random
+    `|EMA - N| / |N|` over all parameters of N, K numbers, first block first: 0 is a copy, about 1.4 what two random
     layers of one size have. nan for a block whose head has no `average` (other rules, controls, the last block).
     """
     distances = []

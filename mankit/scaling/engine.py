@@ -109,7 +109,7 @@ def run_all(
     on_end: Callable[[int, object], None],
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Call work(*task, seat) in a worker for each task, and on_end(i, what it returned or raised) here; tick: often.
+    """Call `work(*task, seat)` in a worker for each task, `on_end(i, what it returned or raised)` here, and tick often.
 
     A task whose worker is killed is given out again; the second time it ends with a MemoryError (on a cluster, as often
     as its scheduler's allowed-failures say). After a Ctrl-C (or what on_end raises) the seats of running tasks say

@@ -14,7 +14,7 @@ from .watch import Watch
 
 @exercise
 def ridge_probe(function: Callable) -> None:
-    """Check ridge_probe(h, y, classes, alpha) -> (W, b): the minimum of |hW + b - onehot(y)|^2 + alpha |W|^2."""
+    """Check ridge_probe(h, y, classes, alpha) -> (W, b): the minimum of `|hW + b - onehot(y)|^2 + alpha |W|^2`."""
     h, y, alpha = 2 + normal(40, 5) * torch.tensor([1, 2, 0.5, 1, 3]), torch.arange(40) % 3, 7.0
     with Watch(h=h, y=y) as watch:
         answer = ask(function, h, y, 4, alpha)  # of the last class there is no image

@@ -19,7 +19,7 @@ NAMES = ("learnable_bias", "ema")
 
 @exercise
 def own_rule(function: Callable) -> None:
-    """Check own_rule(place, *, base) -> Head: a rule, and two trained branches under the head and loss of base."""
+    """Check `own_rule(place, *, base)` -> Head: a rule, and two trained branches under the head and loss of base."""
     expect_rule(function)
     expect(
         "base" in inspect.signature(function).parameters,

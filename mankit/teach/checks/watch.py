@@ -29,9 +29,9 @@ CHANGED = {
 class Watch(TorchFunctionMode):
     """Remembers modules, tensors, arrays and lists by the reader's names for them, while his function runs.
 
-    with Watch(block=block, h=h) as watch:
-        answer = ask(function, block, h)
-    watch.expect_untouched()
+        with Watch(block=block, h=h) as watch:
+            answer = ask(function, block, h)
+        watch.expect_untouched()
 
     called: the names of the PyTorch functions that ran. passes: how often a module ran. arrived: gradients that came.
     """
