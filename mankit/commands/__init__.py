@@ -11,7 +11,8 @@ import typer
 
 from .bench import bench
 from .inputs import joined
-from .notebooks import lab, run, student
+from .lessons import lab, lessons
+from .notebooks import run, student
 from .recipes import recipes
 from .reproduce import reproduce
 from .settings import own_rule, settings
@@ -35,7 +36,7 @@ def call(words: list[str]) -> object:
         pretty_exceptions_enable=False,
     )
     made = settings() if words[:1] == ["train"] else ()  # to know them takes torch
-    for command in (lab, run, student, train, recipes, reproduce, sweep, bench):
+    for command in (lab, lessons, run, student, train, recipes, reproduce, sweep, bench):
         app.command()(_called(command, made if command is train else ()))
     return app(words, standalone_mode=False)
 
