@@ -1,4 +1,4 @@
-# A class's image: CPU, about 2 GB, for Docker, JupyterHub and grading; see docs/deploy.md.
+# A class's image: CPU, under 2 GB, for Docker and JupyterHub; see docs/deploy.md.
 #   docker build -t mankit .
 FROM python:3.12-slim
 

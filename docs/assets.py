@@ -12,7 +12,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 DOCS = Path(__file__).parent
 # tex-svg.js needs no fonts; sre: how formulas are spoken; the rest is loaded by what a formula needs
-MATHJAX = ("tex-svg.js", "a11y", "input/tex", "sre", "ui")
+MATHJAX = ("tex-svg.js", "a11y", "input/mml", "input/mml.js", "input/tex", "sre", "ui")
 LANGUAGES = ("base.json", "en.json")
 FRONT = '<!doctype html><html lang="en"><title>mankit</title><meta http-equiv="refresh" content="0; url={0}">\n'
 

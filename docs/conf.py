@@ -30,7 +30,7 @@ extensions = [
     "library",
 ]
 root_doc = "docs/index"
-include_patterns = ["README.md", "data/README.md", "docs/**.md", "docs/api/**.rst", "notebooks/**.ipynb"]
+include_patterns = ["*.md", "data/README.md", "docs/**.md", "docs/api/**.rst", "notebooks/**.ipynb"]
 exclude_patterns = [".*", "build", "dist", "runs", "tests", "mankit", "**/.ipynb_checkpoints"]
 
 # --- notebooks and markdown ---
@@ -51,13 +51,15 @@ suppress_warnings = [
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 default_role = "code"  # single backticks, as in markdown
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+add_module_names = False
 
 # --- what a page looks like ---
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = [("figures.js", {"defer": "defer"})]
+alone = ("README", "CHANGELOG", "CONTRIBUTING", "data/README", "docs/own_rule", "docs/questions")
+html_sidebars = {page: [] for page in alone}  # they have no pages below them
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "mankit"},

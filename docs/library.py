@@ -16,15 +16,15 @@ SECTION = re.compile(r"(Args|Returns|Raises|Yields):$")
 ITEM = re.compile(r"(\w+(?:, \w+)*): (.+)")
 
 PACKAGE = Path(__file__).parents[1] / "mankit"
-TOCTREE = [".. toctree::", "   :hidden:", ""]
 
 
 def page_of(room: Path) -> list[str]:
     """The lines of a room's page: what it is for, then its files."""
     name = ".".join(room.relative_to(PACKAGE.parent).parts)
     lines = [name, "=" * len(name), "", f".. automodule:: {name}", ""]
-    rooms = sorted(inner.parent.name for inner in room.glob("*/__init__.py"))
-    lines += [*TOCTREE, *(f"   {name}.{inner}" for inner in rooms), ""] if rooms else []
+    if room == PACKAGE:  # all in one list, which needs no folds
+        rooms = sorted(".".join(init.parent.relative_to(PACKAGE).parts) for init in PACKAGE.glob("*/**/__init__.py"))
+        lines += [".. toctree::", "   :hidden:", "", *(f"   {name}.{inner}" for inner in rooms), ""]
     for file in sorted(room.glob("[!_]*.py")):
         lines += [file.stem, "-" * len(file.stem), "", f".. automodule:: {name}.{file.stem}", ""]
     return lines
@@ -55,7 +55,7 @@ def as_rst(lines: list[str]) -> list[str]:
         elif line.startswith("- "):
             now = "bullet"
         else:
-            now = "item" if item and number and kind in ("", "item", "section") else "text"
+            now = "item" if item and number and kind in ("", "item", "section", "code") else "text"
         if now != kind and line.strip() and out and out[-1]:
             out.append("")
         if now == "code" != kind:

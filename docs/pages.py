@@ -1,7 +1,7 @@
-"""A Sphinx extension: what a notebook or README.md needs to be a good page, before Sphinx reads it.
+"""A Sphinx extension: what a notebook needs to be a good page, before Sphinx reads it.
 
 Pictures get their words and, in a browser with JavaScript, become the plotly figure that lies beside them (figures.js).
-Solutions and teacher's notes are folded. Links to files that are no pages lead to the repository.
+Solutions and teacher's notes are folded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
 FIGURE = """<figure class="plot">
-<img src="data:image/png;base64,{png}" alt="{alt}" width="{width}" height="{height}">
+<img class="dark-light" src="data:image/png;base64,{png}" alt="{alt}" width="{width}" height="{height}">
 <button type="button" hidden>Interactive</button>
 <script type="application/json">{plotly}</script>
 </figure>"""

@@ -98,7 +98,10 @@ def panel() -> None:
     frames[-1].save(DOCS / "panel.png", optimize=True)
     high = frames[-1].height * WIDTH // frames[-1].width
     small = [frame.resize((WIDTH, high), Image.Resampling.LANCZOS) for frame in frames]
-    palette = small[-1].quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # small marks count too
+    both = Image.new("RGB", (WIDTH, 2 * high))  # of an early and the last one: similarity goes from blue to yellow
+    for place, frame in enumerate((small[len(small) // 3], small[-1])):
+        both.paste(frame, (0, place * high))
+    palette = both.quantize(255, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in small]
     times = [350] * (len(small) - 1) + [4000]
     small[0].save(DOCS / "panel.gif", save_all=True, append_images=small[1:], duration=times, loop=0, optimize=True)

@@ -1,4 +1,4 @@
-"""Where the files lie that come with the code: the notebooks, and the numbers of data/*.csv."""
+"""Where the files lie that come with the code: the notebooks, and the numbers of `data/*.csv`."""
 
 from __future__ import annotations
 

@@ -19,15 +19,17 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 CPU = "torch torchvision --index-url https://download.pytorch.org/whl/cpu"
 
 
-def instructions(word):
+def instructions(word, text=DOCKERFILE):
     """A Dockerfile's lines of one instruction, without the options."""
-    lines = re.findall(rf"^{word} (.*)$", DOCKERFILE, re.M)
+    lines = re.findall(rf"^{word} (.*)$", text, re.M)
     return [re.sub(r"--\S+ ", "", line) for line in lines]
 
 
 def sources():
-    """What the image takes from this folder."""
-    return [source for line in instructions("COPY") for source in line.split()[:-1]]
+    """What the images take from this folder: the class's, and any other one."""
+    others = (file.read_text(encoding="utf-8") for file in ROOT.glob("docs/*.Dockerfile"))
+    lines = [line for text in (DOCKERFILE, *others) for line in instructions("COPY", text)]
+    return sorted({source for line in lines for source in line.split()[:-1]})
 
 
 def in_context(name):

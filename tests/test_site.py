@@ -9,19 +9,26 @@ import sys
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from filelock import FileLock
 from lab_page import browser_page, wait_for
+from PIL import Image
 
 for package in ("sphinx", "myst_nb", "pydata_sphinx_theme", "sphinx_copybutton", "sphinx_design"):
     pytest.importorskip(package, reason="needs the extra [docs]")
 
 ROOT = Path(__file__).parents[1]
-LESSON, API = "notebooks/02_dgl.html", "docs/api/mankit.html"
-PAGES = ("docs/index.html", LESSON, API, "docs/reproductions.html")
+LESSON = "notebooks/02_dgl.html"
+PAGES = (
+    "docs/index.html",
+    "notebooks/06_family_of_heads.html",
+    "docs/api/mankit.rules.html",
+    "docs/reproductions.html",
+)
 NO_BROWSER = "needs Chromium and Playwright: apt-get install chromium, pip install playwright"
 
 
@@ -89,6 +96,17 @@ def reader(address, width=1280, **media):
 # --- the files ---
 
 
+def test_readmes_pictures_are_here_small_and_have_words():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = dict(re.findall(r'<img src="([^"]+)"[^>]* alt="([^"]+)"', readme))
+    pictures |= {path: words for words, path in re.findall(r"!\[([^]]*)\]\(([^)]+)\)", readme)}
+    assert all(words and (ROOT / path).is_file() for path, words in pictures.items())
+    film = Image.open(ROOT / "docs" / "panel.gif")
+    assert film.n_frames > 15 and (ROOT / "docs" / "panel.gif").stat().st_size < 2e6
+    lessons = {f"docs/path/{path.name[:2]}.webp" for path in ROOT.glob("notebooks/[0-9]*.ipynb")}
+    assert lessons < {*pictures} and sum((ROOT / path).stat().st_size for path in lessons) < 200_000
+
+
 @functools.cache
 def parts(page):
     """The ids of a page, where it leads, and what it loads."""
@@ -134,6 +152,31 @@ def test_a_dead_link_is_found(tmp_path):
     ]
 
 
+def docs_module(name):
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_docstring_becomes_valid_rst():
+    as_rst = docs_module("library").as_rst
+    lines = ["One: a line.", "", "    run(x)", "", "a, b: words", "    more", "c: words", "Args:", "    x: a number"]
+    code, items = ["::", "", "    run(x)", ""], [":a, b: words", "    more", ":c: words", ""]
+    assert as_rst(lines) == ["One: a line.", "", *code, *items, "Args:", "    x: a number"]
+    assert as_rst(["So:", "- one", "- two", "the end"]) == ["So:", "", "- one", "- two", "", "the end"]
+
+
+def test_a_solution_and_a_teachers_note_are_folded():
+    pages = docs_module("pages")
+    code = {"cell_type": "code", "metadata": {"tags": ["exercise"]}}
+    note = {"cell_type": "markdown", "metadata": {"tags": ["instructor"]}, "source": "### For the teacher\nNote."}
+    code["source"] = ["def f():\n", "    ### BEGIN SOLUTION\n", "    return 1\n", "    ### END SOLUTION"]
+    pages.fold(code), pages.fold(note)
+    assert code["source"] == "def f():\n    return 1\n" and "hide-input" in code["metadata"]["tags"]
+    assert note["source"] == ":::::{dropdown} For the teacher\nNote.\n:::::"
+
+
 def test_every_lesson_and_rule_has_its_page(site):
     notebooks = [path.relative_to(ROOT).with_suffix(".html") for path in ROOT.glob("notebooks/**/[!.]*.ipynb")]
     assert len(notebooks) > 15 and all((site / name).is_file() for name in notebooks)
@@ -145,19 +188,16 @@ def test_every_lesson_and_rule_has_its_page(site):
 # --- in a browser ---
 
 
-@pytest.mark.parametrize("width, scheme", [(1280, "light"), (400, "dark")])
-def test_pages_fit_and_axe_finds_nothing_serious(address, width, scheme):
+@pytest.mark.parametrize("width, scheme, judged", [(1280, "light", PAGES), (400, "dark", PAGES[1:2])])
+def test_pages_fit_and_axe_finds_nothing_serious(address, width, scheme, judged):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     with reader(address, width, color_scheme=scheme) as page:
         for name in PAGES:
             page.goto(address + name)
-            page.wait_for_load_state("load")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-            found = axe.run(page).response["violations"]
-            serious = [(v["id"], [n["html"][:90] for n in v["nodes"]]) for v in found]
-            assert not [v for v, of in zip(serious, found, strict=True) if of["impact"] in ("serious", "critical")], (
-                name
-            )
+            found = axe.run(page).response["violations"] if name in judged else []
+            serious = [v for v in found if v["impact"] in ("serious", "critical")]
+            assert not [(v["id"], [node["html"][:90] for node in v["nodes"]]) for v in serious], name
 
 
 def test_formulas_are_drawn_and_can_be_spoken(address):
@@ -165,7 +205,10 @@ def test_formulas_are_drawn_and_can_be_spoken(address):
         page.goto(address + LESSON)
         wait_for(lambda: page.locator("mjx-container").count() > 20, 60, "the formulas")
         wait_for(lambda: page.locator("mjx-container:not(:has(mjx-assistive-mml math))").count() == 0, 60, "speech")
-        assert page.locator(".math:visible").first.inner_text().count("\\") == 0
+        # the menu's Accessibility > Activate, for readers who have formulas read to them: from local files too
+        page.evaluate("localStorage.setItem('MathJax-Menu-Settings', JSON.stringify({explorer: true}))")
+        page.reload()
+        page.locator("mjx-container[aria-label*='Subscript']").first.wait_for(timeout=60_000)
 
 
 def test_a_picture_becomes_a_figure_and_back(address):
@@ -174,12 +217,14 @@ def test_a_picture_becomes_a_figure_and_back(address):
         figure = page.locator("figure.plot").nth(1)
         words = figure.locator("img").get_attribute("alt")
         assert figure.locator("img").bounding_box()["width"] > 600 and figure.get_attribute("tabindex") == "0"
-        figure.get_by_role("button").press("Enter")
+        figure.locator("> button").press("Enter")
         figure.locator(".main-svg").first.wait_for()
         assert figure.locator(".drawn").get_attribute("aria-label") == words != ""
-        figure.get_by_role("button").press("Enter")
+        figure.locator("> button").press("Enter")
         figure.locator("img").wait_for()
         assert page.locator(".copybtn").count() > 20
+        page.locator("figure.plot img").nth(2).hover()
+        page.locator("figure.plot").nth(2).locator(".main-svg").first.wait_for()
 
 
 def test_without_javascript_pictures_and_words_are_there(address):

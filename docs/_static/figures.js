@@ -23,7 +23,7 @@ async function draw(figure, picture, button) {
         const high = Math.max(height, layout.height ?? 0);
         drawn.style.height = `${high}px`;
         picture.replaceWith(drawn);
-        await Plotly.newPlot(drawn, data, { ...layout, width, height: high }, { ...config, responsive: false });
+        await Plotly.newPlot(drawn, data, { ...layout, width, height: high }, { ...config, responsive: false, displayModeBar: false });
         button.textContent = "Picture";
         button.onclick = () => { Plotly.purge(drawn); drawn.replaceWith(picture); offer(figure, picture, button); };
     } catch (error) {
