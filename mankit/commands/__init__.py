@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 import typer
 
 from .bench import bench
+from .course import course
+from .grade import grade
 from .inputs import joined
 from .notebooks import lab, run, student
 from .recipes import recipes
@@ -35,7 +37,7 @@ def call(words: list[str]) -> object:
         pretty_exceptions_enable=False,
     )
     made = settings() if words[:1] == ["train"] else ()  # to know them takes torch
-    for command in (lab, run, student, train, recipes, reproduce, sweep, bench):
+    for command in (lab, run, student, course, grade, train, recipes, reproduce, sweep, bench):
         app.command()(_called(command, made if command is train else ()))
     return app(words, standalone_mode=False)
 

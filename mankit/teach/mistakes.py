@@ -65,7 +65,7 @@ MISTAKES = {
 
 
 def mistaken(name: str, solution: str) -> str:
-    """The code of an exercise's solution with its known mistake. ValueError: the solution doesn't hold that any more."""
+    """The code of an exercise's solution with its known mistake. ValueError: the solution is another one now."""
     right, wrong = MISTAKES[name]
     if solution.count(right) != 1:
         raise ValueError(f"{name}: {right!r} stands {solution.count(right)} times in its solution: keep it there once")

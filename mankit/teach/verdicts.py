@@ -1,0 +1,95 @@
+"""One answer, judged: in a process of its own, since it runs what a student wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import first_line
+from .checks.base import CheckFailed, NotAnswered, salted
+from .checks.stub import unanswered
+from .finding import answer_in, cells_of
+from .trusted import Trusted, run_code, said_to
+
+PASSED, WRONG, MISSING, ERROR = "passed", "wrong", "missing", "error"
+TIME_OUT, KILLED, TAMPERED = "time-out", "killed", "tampered"
+VERDICTS = (PASSED, WRONG, MISSING, ERROR, TIME_OUT, KILLED, TAMPERED)
+LONG = 1000  # characters of a sentence that are kept
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """verdict: one of the seven words above; sentence: why; look_at: names for a person to look at; code: what ran."""
+
+    verdict: str
+    sentence: str = ""
+    look_at: Sequence[str] = ()
+    code: str = ""
+
+
+def judged(trusted: Trusted, files: Sequence[Path], salt: str) -> Verdict:
+    """The verdict on an exercise's answer in a student's notebooks. Whatever the answer does, it does here.
+
+    salt: of the term. The answer has to pass the check, the same check on numbers of the salt, and the teacher's own
+    test; then the check must still refuse a known wrong answer.
+    """
+    name = trusted.exercise.name
+    try:
+        cells = [cell for file in files for cell in cells_of(file.read_bytes())]
+        found = answer_in(cells, name)
+    except SyntaxError as error:
+        return Verdict(ERROR, f"line {error.lineno} of the cell isn't Python: {error.msg}")
+    except (ValueError, OSError) as error:
+        return Verdict(ERROR, first_line(error))
+    if found is None:
+        return Verdict(MISSING, f"no cell defines `{name}`.")
+    try:
+        verdict, sentence = _tried(trusted, run_code(found.code, trusted.names)[name], salt)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: what a student's code raises is its own
+        verdict, sentence = ERROR, f"{type(error).__name__}: {first_line(error)}"
+    return Verdict(verdict, sentence[:LONG], found.look_at, found.code)
+
+
+def _tried(trusted: Trusted, answer: Callable, salt: str) -> tuple[str, str]:
+    if unanswered(answer):
+        return MISSING, f"`{trusted.exercise.name}` isn't answered."
+    other_numbers = int(hashlib.sha256(f"{salt}/{trusted.exercise.name}".encode()).hexdigest()[:15], 16)
+    try:
+        if said := said_to(answer, trusted.check):
+            return WRONG, said
+        with salted(other_numbers):
+            if said := said_to(answer, trusted.check):
+                return WRONG, f"right on the lesson's numbers, but not on others: {said}"
+        if trusted.own and (said := said_to(answer, _own(trusted.own))):
+            return WRONG, said
+    except NotAnswered as stub:
+        return MISSING, f"it calls `{stub}`, which isn't answered."
+    if not _refuses(trusted):
+        return TAMPERED, "after your answer had run, the check let a wrong answer pass: the answer changes the check."
+    return PASSED, "right, on the lesson's numbers and on others."
+
+
+def _own(test: Callable[[Callable], None]) -> Callable[[Callable], None]:
+    """The teacher's own test as a check: it may say what is wrong by an AssertionError, too."""
+
+    def check(answer: Callable) -> None:
+        try:
+            test(answer)
+        except AssertionError as failed:
+            raise CheckFailed(first_line(failed)) from failed
+
+    return check
+
+
+def _refuses(trusted: Trusted) -> bool:
+    try:
+        return bool(trusted.refusal())
+    except Exception:  # it doesn't even run any more
+        return False
+
+
+def as_said(verdict: Verdict) -> dict[str, object]:
+    """A verdict as plain numbers and text."""
+    return asdict(verdict)
