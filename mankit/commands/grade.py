@@ -44,4 +44,4 @@ def _with_bar(steps: Iterator[Any], total: int) -> Iterator[Any]:
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread beside the forks
-    return iter(tqdm(steps, total=total, desc="grading", unit="answer", smoothing=0.05))
+    return iter(tqdm(steps, total=total, desc="grading", unit="answer", smoothing=0.05, disable=not total))

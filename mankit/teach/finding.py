@@ -32,7 +32,7 @@ class Statement:
     def binds(self) -> set[str]:
         """The names that it gives a value, or changes in a part: `x = 1`, `def x`, `import x`, `x.a = 1`."""
         bound = {s.get_name() for s in self.scopes.get_symbols() if s.is_assigned() or s.is_imported()}
-        return bound | {root for node in ast.walk(self.tree) if (root := _changed(node))}
+        return bound | {root for node in _at_once(self.tree) if (root := _changed(node))}
 
     @cached_property
     def needs(self) -> set[str]:
@@ -134,6 +134,14 @@ def _all_scopes(scope: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 def _read(scope: symtable.SymbolTable) -> Iterator[str]:
     top = scope.get_type() == "module"
     return (s.get_name() for s in scope.get_symbols() if s.is_referenced() and (top or s.is_global()))
+
+
+def _at_once(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a statement that run with it, not those of the functions that it defines."""
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for inner in ast.iter_child_nodes(node):
+            yield from _at_once(inner)
 
 
 def _changed(node: ast.AST) -> str:

@@ -23,7 +23,8 @@ import torch
 from ..errors import at_least
 
 Task = TypeVar("Task")
-MOST = 2**20  # bytes of an answer that are read
+MOST = 2**20  # bytes of what a task says that are read
+DONE, TIME_OUT, KILLED = "done", "time-out", "killed"
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,18 @@ class Limits:
 
 @dataclass
 class Ended(Generic[Task]):
-    """How a task ended. how: done, time-out or killed; said: what its work returned, if it is done; seconds of CPU."""
+    """How a task ended: done, time-out or killed; what its work had said until then; seconds of the CPU."""
 
     task: Task
     how: str
-    said: Any
+    said: list[Any]
     seconds: float
 
 
-def forked(tasks: Iterable[Task], work: Callable[[Task], Any], limits: Limits, at_a_time: int) -> Iterator[Ended[Task]]:
-    """work(task) for every task, each in a process of its own, as they end. What work returns goes through JSON.
+def forked(
+    tasks: Iterable[Task], work: Callable[[Task], Iterable[Any]], limits: Limits, at_a_time: int
+) -> Iterator[Ended[Task]]:
+    """work(task) for every task, each in a process of its own, as they end. What work yields goes through JSON.
 
     A task that was only too slow by the clock has a second try: the machine may have been busy.
     """
@@ -69,7 +72,7 @@ def forked(tasks: Iterable[Task], work: Callable[[Task], Any], limits: Limits, a
             for child in [child for child in running if child.ended()]:
                 running.remove(child)
                 ended = child.result()
-                if ended.how == "time-out" and ended.seconds < limits.cpu / 2 and child.tries == 1:
+                if ended.how == TIME_OUT and ended.seconds < limits.cpu / 2 and child.tries == 1:
                     again.append((child.task, 2))
                 else:
                     yield ended
@@ -86,10 +89,10 @@ class _Child(Generic[Task]):
 
     task: Task
     tries: int
-    work: Callable[[Task], Any]
+    work: Callable[[Task], Iterable[Any]]
     limits: Limits
     pid: int = field(init=False)
-    how: str = "done"
+    how: str = DONE
     status: int = 0
     seconds: float = 0.0
 
@@ -105,8 +108,8 @@ class _Child(Generic[Task]):
 
     def ended(self) -> bool:
         """Is the process gone? One that takes too long is ended first."""
-        if time.monotonic() > self.end and self.how == "done":
-            self.how = "time-out"
+        if time.monotonic() > self.end and self.how == DONE:
+            self.how = TIME_OUT
             self.kill()
         pid, status, used = os.wait4(self.pid, os.WNOHANG)
         if pid:
@@ -128,17 +131,20 @@ class _Child(Generic[Task]):
         text = self.said.read(MOST)
         self.said.close()
         self.folder.cleanup()
-        how, said = self.how, None
-        if self.seconds >= self.limits.cpu:
-            how = "time-out"
-        elif how == "done":
+        said = []
+        for line in text.split(b"\n"):
             with contextlib.suppress(ValueError, RecursionError):
-                said = json.loads(text)
-            how = "killed" if said is None or self.status else "done"
-        return Ended(self.task, how, said if how == "done" else None, self.seconds)
+                said.append(json.loads(line))
+        return Ended(self.task, self._how(), said, self.seconds)
+
+    def _how(self) -> str:
+        by_limit = os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGXCPU
+        if self.how == TIME_OUT or by_limit or self.seconds >= self.limits.cpu:
+            return TIME_OUT
+        return KILLED if self.status else DONE
 
 
-def _run(task: Task, work: Callable[[Task], Any], limits: Limits, said: int, folder: str) -> None:
+def _run(task: Task, work: Callable[[Task], Iterable[Any]], limits: Limits, said: int, folder: str) -> None:
     """In the new process: the task with its limits, and its end whatever happens."""
     try:
         os.setsid()
@@ -148,7 +154,8 @@ def _run(task: Task, work: Callable[[Task], Any], limits: Limits, said: int, fol
         os.environ.update(TMPDIR=folder, HOME=folder)
         tempfile.tempdir = folder
         torch.set_num_threads(1)  # the threads of the process before are not here
-        os.write(said, json.dumps(work(task)).encode())
+        for each in work(task):
+            os.write(said, json.dumps(each).encode() + b"\n")
         os._exit(0)
     finally:
         os._exit(1)

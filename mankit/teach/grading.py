@@ -8,7 +8,7 @@ import json
 import os
 import runpy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from ..errors import cannot_write, choose, first_line
 from .course import Course, read_course
 from .feedback import write_feedback, write_tables
-from .forking import Ended, forked
+from .forking import DONE, Ended, forked
 from .submissions import Submission, submissions
 from .trusted import Trusted, trusted_of
-from .verdicts import KILLED, PASSED, TIME_OUT, VERDICTS, as_said, judged
+from .verdicts import KILLED, PASSED, TIME_OUT, Verdict, judged, verdict_in
 
 SENTENCES = {
     TIME_OUT: "it took more than {cpu} s of computing or {wall:g} s by the clock: is there an endless loop?",
@@ -84,7 +84,8 @@ def _graded(course: Course, jobs: int, progress: Progress) -> dict[str, Results]
         steps = forked(answers, lambda answer: _said(answer, course), course.limits, jobs)
         for ended in progress(steps, len(answers)):
             answer = ended.task
-            results[answer.student][answer.key] = {"digest": answer.digest, **_result(ended, course)}
+            said = {"digest": answer.digest, **asdict(_verdict(ended, course)), "seconds": round(ended.seconds, 2)}
+            results[answer.student][answer.key] = said
             _write(_place(course, answer.student), json.dumps(results[answer.student], indent=1))
     finally:  # stopped in the middle too: what is graded is there
         exercises = [trusted.exercise for trusted in table]
@@ -127,36 +128,30 @@ def _answer(course: Course, student: str, trusted: Trusted, submission: Submissi
     return Answer(student, trusted, tuple(file.resolve() for file in submission.files), digest.hexdigest())
 
 
-def _said(answer: Answer, course: Course) -> dict[str, object]:
-    return as_said(judged(answer.trusted, answer.files, course.salt))
+def _said(answer: Answer, course: Course) -> Iterator[dict[str, Any]]:
+    return map(asdict, judged(answer.trusted, answer.files, course.salt))
 
 
-def _result(ended: Ended, course: Course) -> dict[str, Any]:
-    """What a student's results say of an answer; a verdict that isn't one counts as a killed process."""
-    said = ended.said
-    if not _is_verdict(said):
-        how = TIME_OUT if ended.how == TIME_OUT else KILLED
-        sentence = SENTENCES[how].format(**asdict(course.limits))
-        said = {"verdict": how, "sentence": sentence, "look_at": [], "code": ""}
-    return {**said, "seconds": round(ended.seconds, 2)}
-
-
-def _is_verdict(said: object) -> bool:
-    """A student's process wrote it: is it what as_said gives, and nothing else?"""
-    fields = {"verdict": str, "sentence": str, "look_at": list, "code": str}
-    fits = isinstance(said, dict) and {name: type(value) for name, value in said.items()} == fields
-    return fits and said["verdict"] in VERDICTS and all(isinstance(name, str) for name in said["look_at"])
+def _verdict(ended: Ended, course: Course) -> Verdict:
+    """What an answer's process said last; of one that was ended, or ended itself, what it had said before it ran."""
+    found = [verdict for said in ended.said if (verdict := verdict_in(said))] or [Verdict(KILLED)]
+    first, last = found[0], found[-1]
+    if ended.how == DONE and last.verdict != KILLED:
+        return replace(last, look_at=first.look_at, code=first.code)
+    how = TIME_OUT if ended.how == TIME_OUT else KILLED
+    return replace(first, verdict=how, sentence=SENTENCES[how].format(**asdict(course.limits)))
 
 
 def _expect_solutions_pass(course: Course, table: list[Trusted], jobs: int) -> None:
     """Raise ValueError unless the course's own solutions pass: else nobody's answer would be judged as it should."""
     answers = [Answer("", trusted, (course.source(trusted.exercise.lesson).resolve(),), "") for trusted in table]
     for ended in forked(answers, lambda answer: _said(answer, course), course.limits, jobs):
-        result = _result(ended, course)
-        if result["verdict"] != PASSED:
+        verdict = _verdict(ended, course)
+        if verdict.verdict != PASSED:
             where = f"{course.source(ended.task.trusted.exercise.lesson)}, {ended.task.trusted.exercise.name}"
             raise ValueError(
-                f"{where}: the course's own solution is '{result['verdict']}': {first_line(result['sentence'])}"
+                f"{where}: the course's own solution is '{verdict.verdict}': {first_line(verdict.sentence)} "
+                "(mend it, or take another salt in course.toml)"
             )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import first_line
@@ -13,9 +13,8 @@ from .checks.stub import unanswered
 from .finding import answer_in, cells_of
 from .trusted import Trusted, run_code, said_to
 
-PASSED, WRONG, MISSING, ERROR = "passed", "wrong", "missing", "error"
-TIME_OUT, KILLED, TAMPERED = "time-out", "killed", "tampered"
-VERDICTS = (PASSED, WRONG, MISSING, ERROR, TIME_OUT, KILLED, TAMPERED)
+VERDICTS = ("passed", "wrong", "missing", "error", "time-out", "killed", "tampered")
+PASSED, WRONG, MISSING, ERROR, TIME_OUT, KILLED, TAMPERED = VERDICTS
 LONG = 1000  # characters of a sentence that are kept
 
 
@@ -29,8 +28,10 @@ class Verdict:
     code: str = ""
 
 
-def judged(trusted: Trusted, files: Sequence[Path], salt: str) -> Verdict:
+def judged(trusted: Trusted, files: Sequence[Path], salt: str) -> Iterator[Verdict]:
     """The verdict on an exercise's answer in a student's notebooks. Whatever the answer does, it does here.
+
+    First comes the verdict "killed", which stands if the answer ends this process or never ends, then the true one.
 
     salt: of the term. The answer has to pass the check, the same check on numbers of the salt, and the teacher's own
     test; then the check must still refuse a known wrong answer.
@@ -40,16 +41,20 @@ def judged(trusted: Trusted, files: Sequence[Path], salt: str) -> Verdict:
         cells = [cell for file in files for cell in cells_of(file.read_bytes())]
         found = answer_in(cells, name)
     except SyntaxError as error:
-        return Verdict(ERROR, f"line {error.lineno} of the cell isn't Python: {error.msg}")
+        yield Verdict(ERROR, f"line {error.lineno} of the cell isn't Python: {error.msg}")
+        return
     except (ValueError, OSError) as error:
-        return Verdict(ERROR, first_line(error))
+        yield Verdict(ERROR, first_line(error))
+        return
     if found is None:
-        return Verdict(MISSING, f"no cell defines `{name}`.")
+        yield Verdict(MISSING, f"no cell defines `{name}`.")
+        return
+    yield Verdict(KILLED, "", found.look_at, found.code)
     try:
         verdict, sentence = _tried(trusted, run_code(found.code, trusted.names)[name], salt)
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: what a student's code raises is its own
         verdict, sentence = ERROR, f"{type(error).__name__}: {first_line(error)}"
-    return Verdict(verdict, sentence[:LONG], found.look_at, found.code)
+    yield Verdict(verdict, sentence[:LONG], found.look_at, found.code)
 
 
 def _tried(trusted: Trusted, answer: Callable, salt: str) -> tuple[str, str]:
@@ -90,6 +95,9 @@ def _refuses(trusted: Trusted) -> bool:
         return False
 
 
-def as_said(verdict: Verdict) -> dict[str, object]:
-    """A verdict as plain numbers and text."""
-    return asdict(verdict)
+def verdict_in(said: object) -> Verdict | None:
+    """The verdict that a student's process wrote down as plain numbers and text; None for anything else."""
+    fields = {"verdict": str, "sentence": str, "look_at": list, "code": str}
+    fits = isinstance(said, dict) and {name: type(value) for name, value in said.items()} == fields
+    fits = fits and said["verdict"] in VERDICTS and all(isinstance(name, str) for name in said["look_at"])
+    return Verdict(**said) if fits else None
