@@ -13,9 +13,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 
 # A part of mankit (a top file or a folder), and the parts that it may import.
-LIBRARY = {"errors", "networks", "heads", "blocks", "rules", "training", "measure", "images", "scaling"}
+LIBRARY = {"errors", "shipped", "networks", "heads", "blocks", "rules", "training", "measure", "images", "scaling"}
 ARROWS = {
     "errors": set(),
+    "shipped": set(),
     "measure": set(),
     "heads": {"errors"},
     "networks": {"errors"},
@@ -152,7 +153,7 @@ def lines(files):
 
 @pytest.mark.parametrize(
     "parts, cap",
-    [(CORE, 1600), (LIBRARY | CORE, 4420), (set(ARROWS) - {"teach"}, 10490)],
+    [(CORE, 1625), (LIBRARY | CORE, 4440), (set(ARROWS) - {"teach"}, 10610)],
     ids=["core", "library", "all but teach"],
 )
 def test_the_house_stays_small(parts, cap):

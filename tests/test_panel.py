@@ -20,8 +20,9 @@ from mankit import lab
 from mankit.charts import bundle
 from mankit.lab import controls, figure
 from mankit.lab.controls import Controls, command, folded
-from mankit.lab.page import Library, Plots, is_live
-from mankit.lab.panel import Panel
+from mankit.lab.live import Panel
+from mankit.lab.page import Library, Plots
+from mankit.lab.panel import is_live
 from mankit.lab.still import Still
 from mankit.rules import RULES
 from mankit.studies import LAB, Run, block_table

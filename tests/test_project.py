@@ -33,17 +33,71 @@ def test_environment_installs_this_project_and_nothing_twice():
     (by_pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     assert words == [f"python{PROJECT['requires-python']}", "pip"]
     (itself,) = by_pip  # everything else is pyproject.toml's to say
-    extra = re.fullmatch(r"-e \.\[(\w+)\]", itself)[1]
-    assert extra in PROJECT["optional-dependencies"]
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", itself)[1].split(",")
+    assert "lab" in extras and set(extras) <= set(PROJECT["optional-dependencies"])
 
 
 def test_dependencies_are_listed_once_and_have_a_lowest_version():
-    listed = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    extras = PROJECT["optional-dependencies"]
+    listed = PROJECT["dependencies"] + extras["lab"] + extras["test"]
     names = [package(requirement) for requirement in listed]
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[\w.-]+>=[\d.]+", requirement) for requirement in listed)
     needed = {"torch", "torchvision", "jupyterlab", "ipywidgets", "plotly", "papermill", "nbval"}
-    assert needed <= {package(requirement) for requirement in PROJECT["dependencies"]}
+    assert needed <= {package(requirement) for requirement in PROJECT["dependencies"] + extras["lab"]}
+    for_readers_of_colab = {"jupyterlab", "ipywidgets", "anywidget", "notebook", "papermill", "nbval", "nbconvert"}
+    assert not for_readers_of_colab & {package(requirement) for requirement in PROJECT["dependencies"]}
+
+
+def test_the_wheel_takes_every_folder_of_the_package():
+    folders = {file.parent.relative_to(ROOT) for file in (ROOT / "mankit").rglob("*.py")}
+    own = {name for name in PYPROJECT["tool"]["setuptools"]["packages"] if not name.startswith("mankit._")}
+    assert own == {".".join(folder.parts) for folder in folders}
+
+
+def test_the_lock_fixes_everything_that_make_lab_installs():
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    fixed = [re.fullmatch(r"([\w.-]+)==([\w.]+)( ; .+)?", line) for line in lines if not line.startswith("#")]
+    assert all(fixed) and "://" not in "".join(lines)  # versions, and no address of anybody's index
+    versions = {}
+    for match in fixed:
+        versions.setdefault(match[1].lower().replace("_", "-"), []).append(match[2])
+    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["lab"]:
+        name, _, lowest = requirement.lower().replace("_", "-").partition(">=")
+        assert all(numbers(version) >= numbers(lowest) for version in versions[name]), requirement
+
+
+def numbers(version):
+    return [int(part) for part in version.split(".") if part.isdigit()]
+
+
+ADDRESS = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
+SAYS_ADDRESS = [
+    "README.md",
+    "CITATION.cff",
+    *sorted(path.relative_to(ROOT) for path in ROOT.glob("notebooks/0*.ipynb")),
+]
+
+
+@pytest.mark.parametrize("path", SAYS_ADDRESS, ids=str)
+def test_every_badge_leads_to_the_address_in_pyproject(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    links = re.findall(
+        r"(?:github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)/([\w-]+/mankit)\b", text
+    )
+    assert links and set(links) == {ADDRESS}
+    if str(path).endswith(".ipynb"):
+        assert text.count(f"{ADDRESS}/blob/main/{path.as_posix()})") == 1
+        assert text.count(f"{ADDRESS}/main?urlpath=lab/tree/{path.as_posix()})") == 1
+
+
+def test_lessons_citation_and_changelog_name_this_version():
+    for path in ROOT.glob("notebooks/0*.ipynb"):
+        text = path.read_text(encoding="utf-8")
+        assert f"install --quiet mankit=={PROJECT['version']}\\" in text, path.name
+        assert f'made_for(\\"{PROJECT["version"]}\\")' in text, path.name
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_oldest_typer_allowed_has_what_the_command_imports():
@@ -82,6 +136,11 @@ def test_ci_tries_the_lowest_versions_too():
         "README.md",
         "Makefile",
         "LICENSE",
+        "LICENSE-CC-BY-4.0",
+        "CITATION.cff",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        ".github/workflows/release.yml",
         "pyproject.toml",
         ".ci/run",
     ],
@@ -177,6 +236,28 @@ def test_old_python_is_told_in_one_clear_line(make, tmp_path, goal):
 
 
 @needs_make
+def test_make_alone_lists_every_target_in_a_line(make):
+    lines = make().stdout.splitlines()
+    named = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.M)[1].split()
+    assert sorted(line.split()[1] for line in lines[1:]) == sorted(set(named) - {"help"})
+    assert all(len(re.split(r"\s{2,}", line)) == 2 for line in lines)
+
+
+@needs_make
+def test_make_lab_installs_by_uv_where_it_can_else_by_pip(make, tmp_path):
+    executable(tmp_path / ".venv" / "bin" / "python", 'echo "pip: $*"')
+    executable(tmp_path / ".venv" / "bin" / "mankit")
+    uv = executable(tmp_path / ".venv" / "bin" / "uv", 'echo "uv: $*"')
+    said = make("lab", "LOCK=requirements.lock").stdout.splitlines()
+    assert "uv: pip install --quiet --python .venv/bin/python -e .[lab] -c requirements.lock" in said
+    assert not [line for line in said if line.startswith("pip:") and ".[lab]" in line]
+    (tmp_path / ".venv" / ".lab").unlink()
+    executable(uv, "exit 1")
+    said = make("lab").stdout.splitlines()
+    assert "pip: -m pip install --quiet --disable-pip-version-check -e .[lab]" in said
+
+
+@needs_make
 def test_missing_python_is_told_too(make):
     result = make("lab", "PYTHON=no-such-python")
     assert result.returncode != 0
@@ -204,7 +285,9 @@ def test_second_make_starts_at_once(make, tmp_path, goal, command):
 @needs_make
 def test_the_lowest_versions_are_tested_in_an_environment_of_their_own(make):
     words = make("-n", "test-lowest").stdout
-    assert "uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[test]'" in words
+    assert (
+        "uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[lab,test]'" in words
+    )
     assert ".venv/" not in words
     (line,) = (line for line in words.splitlines() if "-m pytest" in line)
     part = [ROOT / name for name in line.split() if name.endswith(".py")]

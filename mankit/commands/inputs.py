@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -12,6 +13,7 @@ from typing import Annotated
 from typer import Option
 
 from ..errors import cannot_write, choose
+from ..shipped import shipped
 
 Parameters = Annotated[
     list[str] | None, Option("-p", "--parameter", metavar="NAME VALUE", help="Set a parameter; may be repeated.")
@@ -36,6 +38,13 @@ def joined(words: list[str]) -> list[str]:
                 pair += f"={value}"
             out.append(pair)
     return out
+
+
+def found(notebook: Path) -> Path:
+    """A notebook as it was named; where nothing has that name, the package's own of that name, if it has one."""
+    with contextlib.suppress(ValueError):
+        return notebook if notebook.exists() else shipped("notebooks", notebook.as_posix().removeprefix("notebooks/"))
+    return notebook
 
 
 def known_parameters(notebook: Path) -> dict[str, object]:

@@ -1,10 +1,8 @@
-"""The commands that open, execute and hand out notebooks: lab, run, student."""
+"""The commands that execute a notebook and make its student's version: run, student."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,23 +10,7 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from ..errors import first_line
-from .inputs import Parameters, known_parameters, parameters, writable
-
-
-def lab(
-    notebook: Annotated[Path | None, Argument(help="What to open (default: the tour).")] = None,
-    browser: Annotated[bool, Option(help="Open a browser window.")] = True,
-) -> None:
-    """Open JupyterLab on the tour. Example: mankit lab"""
-    path = notebook or Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
-    if not path.exists():
-        raise ValueError(f"no notebook {path}: run this in mankit's folder, or name a notebook")
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is JupyterLab's business: it asks, then closes its kernels
-    command = [sys.executable, "-m", "jupyterlab", str(path.resolve())]
-    command += [] if browser else ["--no-browser"]
-    if sys.platform != "win32" and os.geteuid() == 0:  # in a container one often is root, and JupyterLab would refuse
-        command += ["--allow-root"]
-    raise Exit(subprocess.call(command))
+from .inputs import Parameters, found, known_parameters, parameters, writable
 
 
 def run(
@@ -41,6 +23,7 @@ def run(
 
     The executed copy has its parameters in its name. Exit code 1: a cell failed (the copy shows which).
     """
+    notebook = found(notebook)
     values = parameters(parameter, known_parameters(notebook))
     tail = "".join(f"-{name}{value}" for name, value in values.items()).replace(os.sep, "_").replace(" ", "")
     target = writable(out) / f"{notebook.stem}{tail}.ipynb"
@@ -65,6 +48,7 @@ def student(
     from ..execution.read import read_notebook
     from ..teach.student import student_version
 
+    notebook = found(notebook)
     target = writable(out) / notebook.name
     if target.resolve() == notebook.resolve():
         raise ValueError(f"{target} is the lesson itself: choose another folder with -o")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
+from ..shipped import shipped
 from .inputs import At, writable
 from .notebooks import executed
 
@@ -62,7 +63,8 @@ def reproduce(
             for _, row in runs[runs.status != "done"].iterrows():
                 print(f"mankit: {row.cell}, seed {row.seed}: {row.status}", file=sys.stderr)
             copies.append(writable(out / f"{profile}-notebooks") / f"{name}.ipynb")
-            done = executed(_notebook(name), copies[-1], {"profile": profile, "seeds": seeds, **how, "train": False})
+            notebook = shipped("notebooks", f"reproduce/{name}.ipynb")
+            done = executed(notebook, copies[-1], {"profile": profile, "seeds": seeds, **how, "train": False})
             broken += failures(runs) + (not done)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; what was trained is kept in {out}, and the same command goes on") from None
@@ -70,13 +72,6 @@ def reproduce(
     report(copies, page)
     print(page)
     raise Exit(1 if broken else 0)
-
-
-def _notebook(study: str) -> Path:
-    notebook = Path(__file__).parents[2] / "notebooks" / "reproduce" / f"{study}.ipynb"
-    if not notebook.is_file():
-        raise ValueError(f"no notebook {notebook}: mankit reproduce works in a clone of mankit's repository")
-    return notebook
 
 
 def _factors(grid: str) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from ..errors import choose
-from .inputs import At, Parameters, json_or_text, known_parameters, parameters, writable
+from .inputs import At, Parameters, found, json_or_text, known_parameters, parameters, writable
 
 
 def sweep(
@@ -34,6 +34,7 @@ def sweep(
     """
     from ..execution import sweep as library
 
+    notebook = found(notebook)
     known = known_parameters(notebook)
     if not grid:
         raise ValueError("no grid: give at least one axis, as in -g K 1,2,4,8")

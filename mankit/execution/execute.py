@@ -9,21 +9,28 @@ import nbformat
 import papermill
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 
+PACKAGE = Path(__file__).parents[1]
+
 
 def execute(notebook: Path, target: Path, parameters: dict[str, object] | None = None) -> None:
-    """Run every cell of a notebook, in its own folder, into `target`, with other parameters.
+    """Run every cell of a notebook, in its `folder_of`, into `target`, with other parameters.
 
     The kernel is this Python's, whatever kernel the notebook was saved with. What was run is kept even when a
     cell fails. Raises: papermill's PapermillExecutionError for a failing cell.
     """
     os.environ["MANKIT_LIVE"] = "0"  # the kernel inherits it: nobody is there to press a panel's buttons
-    how = {"cwd": str(notebook.parent), "kernel_name": "python3", "language": "python"}
+    how = {"cwd": str(folder_of(notebook)), "kernel_name": "python3", "language": "python"}
     how["extra_arguments"] = ["--log-level=ERROR"]  # its warnings (TCP without encryption) are for servers' keepers
     try:
         papermill.execute_notebook(str(notebook), str(target), parameters or {}, **how)
     finally:
         if target.is_file():
             tidy(target)
+
+
+def folder_of(notebook: Path) -> Path:
+    """Where a notebook's cells run: in its own folder, or for one inside an installed package in the current one."""
+    return Path.cwd() if notebook.resolve().is_relative_to(PACKAGE) else notebook.parent
 
 
 def tidy(executed: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 from nbformat import NotebookNode
-from papermill.models import Parameter
-from papermill.translators import PythonTranslator
 
 from ..errors import first_line
+
+if TYPE_CHECKING:
+    from papermill.models import Parameter
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -26,5 +28,7 @@ def read_notebook(path: Path) -> NotebookNode:
 
 def parameters_of(nb: NotebookNode) -> dict[str, Parameter]:
     """What stands in the cell tagged `parameters`, by name; empty without one."""
+    from papermill.translators import PythonTranslator  # here: a student's version is made without papermill
+
     cells = [cell for cell in nb.cells if "parameters" in cell.metadata.get("tags", [])]
     return {parameter.name: parameter for parameter in PythonTranslator.inspect(cells[0])} if cells else {}

@@ -29,7 +29,7 @@ from traitlets.config import Config
 from ..charts import Chart, bars, curves
 from ..errors import at_least, first_line
 from ..scaling.engine import Seat, run_all, workers
-from .execute import tidy
+from .execute import folder_of, tidy
 from .results import read_results
 
 Cell = dict[str, object]  # one cell of the grid: parameter names and values
@@ -155,7 +155,7 @@ def _run(notebook: Path, target: Path, cell: Cell, by_files: bool, seat: Seat) -
     """Execute one cell of the grid; its row. A complete copy gets its name. by_files: talk to the kernel so."""
     part = target.with_suffix(".unfinished.ipynb")
     # not papermill's own `cwd`, which changes the folder of the whole process, back and forth in each thread
-    options = {"cwd": str(notebook.parent), "env": {**ONE_THREAD, **os.environ, **seat.env}}
+    options = {"cwd": str(folder_of(notebook)), "env": {**ONE_THREAD, **os.environ, **seat.env}}
     manager = {"options": options, "started": lambda kernel: _end_at(seat.stop, kernel)}
     how = {"kernel_name": "python3", "language": "python", "kernel_manager_class": GridManager}
     how |= {"extra_arguments": ["--log-level=ERROR"], "progress_bar": False}

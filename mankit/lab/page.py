@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,10 +72,3 @@ class CopyButton(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("copy.js")
     source = traitlets.Unicode("").tag(sync=True)  # the text widget's model
-
-
-def is_live(live: bool | None = None) -> bool:
-    """Is there a page whose buttons somebody can press? See `panel`."""
-    if live is None and "MANKIT_LIVE" in os.environ:
-        return os.environ["MANKIT_LIVE"] not in ("0", "")
-    return "JPY_SESSION_NAME" in os.environ if live is None else live

@@ -4,6 +4,6 @@ student's version of a lesson."""
 from .answers import own
 from .lockstep import Beside, beside
 from .parameters import check_parameters
-from .versions import executed_with
+from .versions import executed_with, made_for
 
-__all__ = ["Beside", "beside", "check_parameters", "executed_with", "own"]
+__all__ = ["Beside", "beside", "check_parameters", "executed_with", "made_for", "own"]

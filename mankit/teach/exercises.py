@@ -10,6 +10,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ..errors import choose
+from .lessons import notebooks
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,8 @@ def exercise_cells(nb: NotebookNode) -> Iterator[tuple[NotebookNode, NotebookNod
 
 
 def lessons() -> dict[str, Path]:
-    """The lessons' notebooks by name, those with exercises. ValueError: there is none."""
-    folder = Path(__file__).parents[2] / "notebooks"
-    found = {path.stem: path for path in sorted(folder.glob("0[1-9]_*.ipynb"))}
-    if not found:
-        raise ValueError(f"no lessons in {folder}: run this in a clone of mankit's repository")
-    return found
+    """The lessons' notebooks by name, those with exercises."""
+    return {path.stem: path for name, path in notebooks().items() if re.match("0[1-9]_", name)}
 
 
 def chosen(words: str) -> list[str]:

@@ -1,8 +1,17 @@
-"""The versions that a lesson's stored numbers were made with, against those that are here."""
+"""The versions that a lesson was made for and its stored numbers were made with, against those that are here."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
+
+
+def made_for(number: str) -> None:
+    """Say so where the installed mankit isn't the version that a lesson was written for: its cells may not fit."""
+    if number != (here := version("mankit")):
+        print(
+            f"Note: this lesson is from mankit {number}, and {here} is installed: `mankit lessons DIR` copies those of"
+        )
+        print(f"{here}, `pip install mankit=={number}` installs the one that fits these.")
 
 
 def executed_with(**versions: str) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from ...errors import choose
 from ...measure import best_checkpoints, checkpointed_flops, flops, saved_bytes
 from ...networks import build_network
 from ...rules import ONE_BLOCK, entry_of, local_net
+from ...shipped import shipped
 from ..recipe import Recipe, lab_recipe
 from .published import Cell, Published
 
@@ -120,9 +120,8 @@ def _cell(name: str, recipe: Recipe, budget: str, settings: dict[str, object]) -
 
 @functools.cache
 def _kept() -> list:
-    """The rows of data/heads.csv; none where mankit was installed without it."""
-    file = Path(__file__).parents[3] / "data" / "heads.csv"
-    return list(pd.read_csv(file).itertuples()) if file.is_file() else []
+    """The rows of data/heads.csv. Raises: ValueError where it is missing."""
+    return list(pd.read_csv(shipped("data", "heads.csv")).itertuples())
 
 
 def label(name: str) -> str:

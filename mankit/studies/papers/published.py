@@ -6,9 +6,9 @@ import csv
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ...rules import entry_of
+from ...shipped import shipped
 from ..recipe import Recipe
 
 PROFILES = ("quick", "short", "paper")
@@ -179,6 +179,5 @@ def _blocks(network: str, method: str, K: int) -> dict[str, object]:
 
 @functools.cache
 def _rows() -> list[dict[str, str]]:
-    """data/published.csv of this project; nothing where mankit was installed without it."""
-    file = Path(__file__).parents[3] / "data" / "published.csv"
-    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+    """data/published.csv. Raises: ValueError where it is missing."""
+    return list(csv.DictReader(shipped("data", "published.csv").read_text(encoding="utf-8").splitlines()))

@@ -1,0 +1,67 @@
+"""Wheels and environments for tests of the package. A new environment borrows torch, so that it takes seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib.metadata import distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BIN = "Scripts" if sys.platform == "win32" else "bin"
+LARGE = ("torch", "torchvision", "nvidia-", "triton", "cuda-")  # torch and what comes with it on a machine with a GPU
+
+
+def run(*words, cwd, **options):
+    """A command that must succeed, away from this checkout; its output."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MANKIT_LIVE")}
+    environment |= options.pop("env", {})
+    done = subprocess.run([*map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def copied_project(folder):
+    """What a wheel is made of: the code, the notebooks, the tables, and no file that was built or downloaded."""
+    for name in ("mankit", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    (folder / "data").mkdir()
+    for file in [*ROOT.glob("data/*.csv"), ROOT / "pyproject.toml", ROOT / "README.md", *ROOT.glob("LICENSE*")]:
+        shutil.copy(file, folder / file.relative_to(ROOT))
+    return folder
+
+
+def wheel(folder):
+    """The project's wheel, built from a clean copy."""
+    how = ["--no-deps", "--no-build-isolation", "-q", "-w", folder / "dist"]
+    run(sys.executable, "-m", "pip", "wheel", *how, copied_project(folder / "project"), cwd=folder)
+    return next((folder / "dist").glob("*.whl"))
+
+
+def environment(folder):
+    """An empty environment; its python."""
+    venv.create(folder, symlinks=True)
+    return folder / BIN / "python"
+
+
+def site_packages(python):
+    """Where an environment's packages lie."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(run(python, "-c", code, cwd=python.parent).strip())
+
+
+def borrow_all(python):
+    """Let an environment see every package of this one, after its own."""
+    (site_packages(python) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+
+def borrow_torch(python):
+    """Let an environment have this one's torch, and nothing else of it."""
+    for found in distributions(path=[sysconfig.get_path("purelib")]):
+        if found.metadata["Name"].lower() in LARGE or found.metadata["Name"].lower().startswith(LARGE[2:]):
+            for top in {file.parts[0] for file in found.files if file.parts[0] not in ("..", "__pycache__")}:
+                link = site_packages(python) / top
+                if not link.exists():
+                    link.symlink_to(found.locate_file(top))
