@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import copy
 import re
+from collections.abc import Iterator
 
 import nbformat
 from nbformat import NotebookNode
 
-import mankit
-
 from .exercises import exercise_cells, exercises_of
+from .finding import names_read
 
 SET_UP = """import copy
 import math
@@ -56,10 +56,10 @@ def _set_up(nb: NotebookNode) -> NotebookNode:
     (checks,) = {
         m for c in nb.cells for m in re.findall(r"^from mankit.teach.checks import \w+ as check$", c.source, re.M)
     }
-    trees = [ast.parse(cell.source) for _, cell, _ in exercise_cells(nb)]
-    read = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    public = sorted(read & set(mankit.__all__))
-    imports = [f"from mankit import {', '.join(public)}"] if public else []
+    read = {name for _, cell, _ in exercise_cells(nb) for name in names_read(cell.source)}
+    froms = [node for cell in nb.cells if cell.cell_type == "code" for node in _nodes(cell) if _of_mankit(node)]
+    origin = {alias.name: node.module for node in froms for alias in node.names if alias.name in read}
+    imports = [f"from {origin[name]} import {name}" for name in sorted(origin)]
     cell = nbformat.v4.new_code_cell(SET_UP.format(imports="\n".join([*imports, checks, ""])), id="set-up")
     cell.metadata.nbgrader = {
         "grade": False,
@@ -70,6 +70,14 @@ def _set_up(nb: NotebookNode) -> NotebookNode:
         "task": False,
     }
     return cell
+
+
+def _nodes(cell: NotebookNode) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(cell.source))
+
+
+def _of_mankit(node: ast.AST) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "mankit"
 
 
 def _clean(cell: NotebookNode) -> NotebookNode:

@@ -92,6 +92,11 @@ def answer_in(cells: Iterable[str], name: str) -> Answer | None:
     return Answer("\n".join(s.text for s in needed) + "\n", sorted(_words(needed) | _patches(statements)))
 
 
+def names_read(cell: str) -> set[str]:
+    """The names that a cell's code reads, but for the own variables of its functions."""
+    return {name for statement in _statements(cell, 0) for name in statement.needs}
+
+
 def _statements(cell: str, number: int) -> Iterator[Statement]:
     cell = re.sub("\r\n?", "\n", cell).replace("\f", " ")  # so that lines are counted as Python does
     try:
