@@ -335,3 +335,25 @@ def test_a_course_that_cannot_grade_says_so(course, monkeypatch):
     monkeypatch.delattr(os, "fork")
     with pytest.raises(ValueError, match="POSIX"):
         grade(course, 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run answers as somebody else")
+def test_as_somebody_else_an_answer_cannot_read_the_solutions(course):
+    source = str(course / "source" / LESSON / f"{LESSON}.ipynb")
+    copies = Copies(course)
+    course.chmod(0o700)
+    hand_in(course, "ada", copies.solved)
+    hand_in(course, "eve", copies.with_answers(block_sizes=READER.format(path=source)))
+    grade(course, 2, as_user="nobody")
+    found = {(row["student"], row["exercise"]): row for row in rows(course)}
+    assert {row["verdict"] for (student, _), row in found.items() if student == "ada"} == {"passed"}
+    assert found["eve", "block_sizes"]["verdict"] == "wrong"
+    assert "PermissionError" in found["eve", "block_sizes"]["sentence"]
+    with pytest.raises(ValueError, match="user 'nobody_at_all': there is none"):
+        grade(course, 2, as_user="nobody_at_all")
+
+
+def test_only_root_can_run_answers_as_somebody_else(course, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ValueError, match="only root can"):
+        grade(course, 2, as_user="nobody")

@@ -14,6 +14,7 @@ from typer import Argument, Option
 def grade(
     folder: Annotated[Path, Argument(metavar="DIR", help="A course's folder, made by `mankit course`.")],
     jobs: Annotated[int, Option(min=1, help="Answers at a time, each in a process of its own.")] = 2,
+    as_user: Annotated[str | None, Option(help="For root: as whom answers run, such as nobody.")] = None,
 ) -> None:
     """Grade DIR/submitted: grades.csv, verdicts.csv, and feedback/STUDENT.html with points and the check's sentences.
 
@@ -31,7 +32,7 @@ def grade(
     from ..teach.grading import grade as grade_all
 
     try:
-        results = grade_all(folder, jobs, _with_bar)
+        results = grade_all(folder, jobs, _with_bar, as_user)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; what is graded is in {folder}, and the same command goes on") from None
     counts = Counter(result["verdict"] for of_student in results.values() for result in of_student.values())

@@ -61,7 +61,7 @@ class Answer:
 def cells_of(notebook: bytes) -> list[str]:
     """The code of a notebook's code cells. ValueError: not a notebook, with a sentence for its reader."""
     try:
-        nb = json.loads(notebook.decode("utf-8-sig"))
+        nb = json.loads(notebook.decode().removeprefix("\ufeff"))
         return ["".join(cell["source"]) for cell in nb["cells"] if cell["cell_type"] == "code"]
     except UnicodeDecodeError:
         raise ValueError("the notebook isn't UTF-8 text: save it again in JupyterLab") from None

@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from ..errors import cannot_write, choose, first_line
 from .course import Course, read_course
 from .feedback import write_feedback, write_tables
-from .forking import DONE, Ended, forked
+from .forking import DONE, TIME_OUT, Ended, become, forked, user_id
 from .submissions import Submission, submissions
 from .trusted import Trusted, trusted_of
-from .verdicts import KILLED, PASSED, TIME_OUT, Verdict, judged, verdict_in
+from .verdicts import KILLED, PASSED, Verdict, judged, verdict_in
 
 SENTENCES = {
     TIME_OUT: "it took more than {cpu} s of computing or {wall:g} s by the clock: is there an endless loop?",
@@ -49,25 +49,29 @@ Results = dict[str, dict[str, Any]]
 Progress = Callable[[Iterator[Any], int], Iterator[Any]]
 
 
-def grade(folder: Path, jobs: int, progress: Progress = lambda steps, total: steps) -> dict[str, Results]:
+def grade(
+    folder: Path, jobs: int, progress: Progress = lambda steps, total: steps, as_user: str | None = None
+) -> dict[str, Results]:
     """Grade what is in a course's folder submitted/ into grades.csv, verdicts.csv and feedback/; {student: results}.
 
     progress: wraps the answers that are to be graded and their number, for instance a bar.
+    as_user: for root, as whom answers run, so that they can't read what only root can.
 
     Raises: ValueError for what isn't a course, one whose own solutions don't pass, a folder that is being graded.
     """
     course = read_course(folder)
+    user = user_id(as_user) if as_user else None
     lock = FileLock(folder / ".grading", timeout=0)
     try:
         with lock:
-            return _graded(course, jobs, progress)
+            return _graded(course, jobs, progress, user)
     except Timeout:
         raise ValueError(f"{folder} is being graded by another process: wait for it, or stop it") from None
     except OSError as error:
         raise cannot_write(folder, error, "look whether it may be written") from error
 
 
-def _graded(course: Course, jobs: int, progress: Progress) -> dict[str, Results]:
+def _graded(course: Course, jobs: int, progress: Progress, user: int | None) -> dict[str, Results]:
     handed_in = submissions(course.folder / "submitted", course.lessons)
     table = _trusted(course)
     results = {student: _kept(course, student) for student in handed_in}
@@ -81,7 +85,7 @@ def _graded(course: Course, jobs: int, progress: Progress) -> dict[str, Results]
     try:
         if answers:
             _expect_solutions_pass(course, table, jobs)
-        steps = forked(answers, lambda answer: _said(answer, course), course.limits, jobs)
+        steps = forked(answers, lambda answer: _said(answer, course.salt, user), course.limits, jobs)
         for ended in progress(steps, len(answers)):
             answer = ended.task
             said = {"digest": answer.digest, **asdict(_verdict(ended, course)), "seconds": round(ended.seconds, 2)}
@@ -128,8 +132,11 @@ def _answer(course: Course, student: str, trusted: Trusted, submission: Submissi
     return Answer(student, trusted, tuple(file.resolve() for file in submission.files), digest.hexdigest())
 
 
-def _said(answer: Answer, course: Course) -> Iterator[dict[str, Any]]:
-    return map(asdict, judged(answer.trusted, answer.files, course.salt))
+def _said(answer: Answer, salt: str, user: int | None) -> Iterator[dict[str, Any]]:
+    notebooks = [file.read_bytes() for file in answer.files]
+    if user is not None:
+        become(user)
+    return map(asdict, judged(answer.trusted, notebooks, salt))
 
 
 def _verdict(ended: Ended, course: Course) -> Verdict:
@@ -145,7 +152,7 @@ def _verdict(ended: Ended, course: Course) -> Verdict:
 def _expect_solutions_pass(course: Course, table: list[Trusted], jobs: int) -> None:
     """Raise ValueError unless the course's own solutions pass: else nobody's answer would be judged as it should."""
     answers = [Answer("", trusted, (course.source(trusted.exercise.lesson).resolve(),), "") for trusted in table]
-    for ended in forked(answers, lambda answer: _said(answer, course), course.limits, jobs):
+    for ended in forked(answers, lambda answer: _said(answer, course.salt, None), course.limits, jobs):
         verdict = _verdict(ended, course)
         if verdict.verdict != PASSED:
             where = f"{course.source(ended.task.trusted.exercise.lesson)}, {ended.task.trusted.exercise.name}"

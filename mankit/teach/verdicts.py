@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import first_line
 from .checks.base import CheckFailed, NotAnswered, salted
@@ -28,7 +27,7 @@ class Verdict:
     code: str = ""
 
 
-def judged(trusted: Trusted, files: Sequence[Path], salt: str) -> Iterator[Verdict]:
+def judged(trusted: Trusted, notebooks: Sequence[bytes], salt: str) -> Iterator[Verdict]:
     """The verdict on an exercise's answer in a student's notebooks. Whatever the answer does, it does here.
 
     First comes the verdict "killed", which stands if the answer ends this process or never ends, then the true one.
@@ -38,12 +37,12 @@ def judged(trusted: Trusted, files: Sequence[Path], salt: str) -> Iterator[Verdi
     """
     name = trusted.exercise.name
     try:
-        cells = [cell for file in files for cell in cells_of(file.read_bytes())]
+        cells = [cell for notebook in notebooks for cell in cells_of(notebook)]
         found = answer_in(cells, name)
     except SyntaxError as error:
         yield Verdict(ERROR, f"line {error.lineno} of the cell isn't Python: {error.msg}")
         return
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         yield Verdict(ERROR, first_line(error))
         return
     if found is None:
