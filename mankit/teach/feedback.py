@@ -54,11 +54,12 @@ LESSON = """\
 {rows}
 </tbody>
 </table>
+{codes}
 """
 
 ROW = """\
 <tr><th scope="row">{title}</th><td>{verdict}</td><td>{points:g} of {most:g}</td>\
-<td><p>{sentence}</p>{code}</td></tr>"""
+<td><p>{sentence}</p></td></tr>"""
 
 CODE = """<details><summary>What of your notebook ran for {name}</summary><pre tabindex="0">{lines}</pre></details>"""
 
@@ -137,23 +138,28 @@ def _lesson(
     course: Course, name: str, exercises: Sequence[Exercise], results: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, float, float]:
     """(a lesson's table, points, the most points)"""
-    rows, points, most = [], 0.0, 0.0
+    rows, codes, points, most = [], [], 0.0, 0.0
     for exercise in (exercise for exercise in exercises if exercise.lesson == name):
         result = results.get(f"{name}/{exercise.name}", {})
         got, of = points_of(course, exercise, result), _most(course, exercise)
         points, most = points + got, most + of
         rows.append(_row(exercise, result, got, of))
-    return LESSON.format(lesson=escape(name), points=points, most=most, rows="\n".join(rows)), points, most
+        codes.append(_code(exercise, str(result.get("code", ""))))
+    table = {"rows": "\n".join(rows), "codes": "\n".join(filter(None, codes))}
+    return LESSON.format(lesson=escape(name), points=points, most=most, **table), points, most
 
 
 def _row(exercise: Exercise, result: Mapping[str, Any], points: float, most: float) -> str:
-    code = str(result.get("code", ""))
-    lines = "\n".join(f"{number:3d}  {line}" for number, line in enumerate(code.splitlines(), start=1))
     return ROW.format(
         title=escape(exercise.title),
         verdict=escape(str(result.get("verdict", "not graded yet"))),
         points=points,
         most=most,
         sentence=escape(str(result.get("sentence", ""))),
-        code=CODE.format(name=escape(exercise.name), lines=escape(lines)) if code else "",
     )
+
+
+def _code(exercise: Exercise, code: str) -> str:
+    """What ran, folded, with the line numbers that the check's sentence names."""
+    lines = "\n".join(f"{number:3d}  {line}" for number, line in enumerate(code.splitlines(), start=1))
+    return CODE.format(name=escape(exercise.name), lines=escape(lines)) if code else ""
