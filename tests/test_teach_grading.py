@@ -285,6 +285,20 @@ def test_names_and_words_of_students_stay_words(course):
     assert not any(value.startswith("=") for row in rows(course) for value in row.values())
 
 
+def test_what_is_no_text_costs_nobody_else(course):
+    copies = Copies(course)
+    hand_in(course, "ada", copies.solved)
+    raises = "def block_sizes(n, K):\n    raise ValueError(chr(0xD800) + chr(0) + chr(10) + 'more')"
+    hand_in(
+        course, os.fsdecode(b"J\xf6rg"), copies.with_answers(block_sizes=raises, linear_cka="linear_cka = '\ud800'")
+    )
+    os.mkfifo(course / "submitted" / "pipe.ipynb")  # reading it would never end
+    found = verdicts(course)
+    assert {verdict for (student, _), verdict in found.items() if student == "ada"} == {"passed"}
+    assert (found["J?rg", "block_sizes"], found["J?rg", "linear_cka"]) == ("wrong", "error")
+    assert found["J?rg", "small_head"] == "passed" and (course / "feedback" / "J?rg.html").is_file()
+
+
 def test_the_teachers_own_test_counts_too(course):
     copies = Copies(course)
     hand_in(course, "ada", copies.solved)

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Generic, TypeVar
@@ -102,7 +103,9 @@ class _Child(Generic[Task]):
         self.end = time.monotonic() + self.limits.wall
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's, of threads: the child needs none
+            self.pid = os.fork()
         if self.pid == 0:
             _run(self.task, self.work, self.limits, self.said.fileno(), self.folder.name)
 
@@ -151,7 +154,7 @@ def _run(task: Task, work: Callable[[Task], Iterable[Any]], limits: Limits, said
         _shut(said)
         _limit(limits)
         os.chdir(folder)
-        os.environ.update(TMPDIR=folder, HOME=folder)
+        os.environ.update(TMPDIR=folder, HOME=folder, CUDA_VISIBLE_DEVICES="")  # a GPU can't be shared by a fork
         tempfile.tempdir = folder
         torch.set_num_threads(1)  # the threads of the process before are not here
         for each in work(task):

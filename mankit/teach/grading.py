@@ -128,7 +128,8 @@ def _answer(course: Course, student: str, trusted: Trusted, submission: Submissi
     of_course = [course.salt, version("mankit"), asdict(course.limits), trusted.exercise.solution, own]
     digest = hashlib.sha256(json.dumps(of_course).encode())
     for file in submission.files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
     return Answer(student, trusted, tuple(file.resolve() for file in submission.files), digest.hexdigest())
 
 
@@ -179,5 +180,5 @@ def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text, encoding="utf-8", errors="replace")  # a student's words may be no text at all
     os.replace(part, path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,12 +27,10 @@ def submissions(folder: Path, lessons: Collection[str]) -> dict[str, dict[str, S
     found: dict[str, dict[str, Submission]] = {}
     for path in sorted(folder.rglob("*.ipynb")):
         parts = path.relative_to(folder).parts
-        if path.is_symlink() or any(part.startswith(".") for part in parts):  # .ipynb_checkpoints
-            continue
+        if path.is_symlink() or not path.is_file() or any(part.startswith(".") for part in parts):
+            continue  # .ipynb_checkpoints; what isn't a plain file might never end
         lesson = next((lesson for lesson in lessons if any(lesson in part for part in parts)), "")
-        student = (
-            parts[0] if len(parts) > 1 else re.sub(rf"[ _-]*{lesson}[ _-]*", "", path.stem) if lesson else path.stem
-        )
+        student = _student(parts, lesson)
         if not student or student in lessons:
             raise ValueError(f"whose is {path}? Put it into a folder with its student's name")
         _add(found.setdefault(student, {}).setdefault(lesson, Submission()), path)
@@ -43,6 +40,13 @@ def submissions(folder: Path, lessons: Collection[str]) -> dict[str, dict[str, S
         rest = of_student.pop("", Submission())
         of_student |= {lesson: rest for lesson in lessons if lesson not in of_student and rest.files}
     return found
+
+
+def _student(parts: Sequence[str], lesson: str) -> str:
+    """The folder's name, or what a file's name has beside the lesson's; ? for what is no text in it."""
+    stem = Path(parts[0]).stem
+    of_file = stem.replace(lesson, "").strip(" _-") if lesson else stem
+    return (parts[0] if len(parts) > 1 else of_file).encode(errors="replace").decode()
 
 
 def _add(submission: Submission, path: Path) -> None:

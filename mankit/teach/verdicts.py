@@ -14,7 +14,7 @@ from .trusted import Trusted, run_code, said_to
 
 VERDICTS = ("passed", "wrong", "missing", "error", "time-out", "killed", "tampered")
 PASSED, WRONG, MISSING, ERROR, TIME_OUT, KILLED, TAMPERED = VERDICTS
-LONG = 1000  # characters of a sentence that are kept
+LONG, LONG_CODE = 1000, 20_000  # characters of a sentence and of code that are kept
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,13 @@ def judged(trusted: Trusted, notebooks: Sequence[bytes], salt: str) -> Iterator[
     if found is None:
         yield Verdict(MISSING, f"no cell defines `{name}`.")
         return
-    yield Verdict(KILLED, "", found.look_at, found.code)
+    code = found.code[:LONG_CODE]
+    yield Verdict(KILLED, "", found.look_at, code)
     try:
         verdict, sentence = _tried(trusted, run_code(found.code, trusted.names)[name], salt)
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: what a student's code raises is its own
         verdict, sentence = ERROR, f"{type(error).__name__}: {first_line(error)}"
-    yield Verdict(verdict, sentence[:LONG], found.look_at, found.code)
+    yield Verdict(verdict, sentence[:LONG], found.look_at, code)
 
 
 def _tried(trusted: Trusted, answer: Callable, salt: str) -> tuple[str, str]:
