@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 import typer
 
 from .bench import bench
+from .course import course
+from .grade import grade
 from .inputs import joined
 from .lessons import lab, lessons
 from .notebooks import run, student
@@ -36,7 +38,8 @@ def call(words: list[str]) -> object:
         pretty_exceptions_enable=False,
     )
     made = settings() if words[:1] == ["train"] else ()  # to know them takes torch
-    for command in (lab, lessons, run, student, train, recipes, reproduce, sweep, bench):
+    every = (lab, lessons, run, student, course, grade, train, recipes, reproduce, sweep, bench)
+    for command in every:
         app.command()(_called(command, made if command is train else ()))
     return app(words, standalone_mode=False)
 

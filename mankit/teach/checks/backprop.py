@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from .base import CheckFailed, ask, close, exercise, expect, expect_number, expect_tensor, passed
+from .base import CheckFailed, ask, close, exercise, expect, expect_number, expect_tensor, generator, more, passed
 from .net import net_backward
 from .watch import Watch
 
@@ -19,7 +19,7 @@ __all__ = ["best_segments", "checkpoint_peak", "linear_backward", "mlp_kept_byte
 @exercise
 def linear_backward(function: Callable) -> None:
     """Check (d_x, d_W, d_b) of s = x @ W.T + b against autograd, on a batch."""
-    draw, sizes = torch.Generator().manual_seed(1), ((5, 3), (4, 3), (4,), (5, 4))
+    draw, sizes = generator(1), ((5, 3), (4, 3), (4,), (5, 4))
     x, W, b, d_s = (torch.randn(size, generator=draw, dtype=torch.float64) for size in sizes)
     leaves = [t.clone().requires_grad_() for t in (x, W, b)]
     right = torch.autograd.grad(leaves[0] @ leaves[1].T + leaves[2], leaves, d_s)
@@ -54,7 +54,7 @@ def linear_backward(function: Callable) -> None:
 @exercise
 def relu_backward(function: Callable) -> None:
     """Check ReLU's backward pass from its output against autograd, with outputs of exactly 0."""
-    draw = torch.Generator().manual_seed(2)
+    draw = generator(2)
     for shape in ((40,), (2, 3, 4, 5)):
         a, d_h = (torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
         h = a.requires_grad_().relu()
@@ -79,7 +79,8 @@ def relu_backward(function: Callable) -> None:
 @exercise
 def mlp_kept_bytes(function: Callable) -> None:
     """Check the bytes a chain of linear layers and ReLUs keeps against what autograd really saves."""
-    for widths, batch in (([3, 5], 2), ([7, 11, 2], 4), ([6, 20, 9, 13, 3], 5)):
+    cases = ([3, 5], 2), ([7, 11, 2], 4), ([6, 20, 9, 13, 3], 5)
+    for widths, batch in more(cases, lambda r: (r.choices(range(2, 30), k=r.randint(2, 6)), r.randint(2, 9))):
         right, one = _saved_by_chain(widths, batch), 4 * batch
         with Watch(widths=widths) as watch:
             answer = ask(function, widths, batch)
@@ -106,7 +107,7 @@ def mlp_kept_bytes(function: Callable) -> None:
 def checkpoint_peak(function: Callable) -> None:
     """Check the peak of a step with a checkpoint at every layer against a step played through."""
     cases = ([(8, 30)], [(8, 10), (8, 10)], [(8, 30), (4, 10), (2, 3)], [(5, 40), (9, 1), (9, 70), (3, 60)])
-    for layers in cases:
+    for layers in more(cases, lambda r: [(r.randint(1, 9), r.randint(1, 80)) for _ in range(r.randint(2, 6))]):
         inputs, insides = zip(*layers, strict=True)
         right = _played_through(layers)
         with Watch(layers=layers) as watch:
@@ -131,7 +132,8 @@ def checkpoint_peak(function: Callable) -> None:
 @exercise
 def best_segments(function: Callable) -> None:
     """Check the best number of equal segments against trying them all."""
-    for n, a, c in ((12, 9, 1), (16, 1, 1), (16, 1, 4), (12, 1, 1), (36, 1, 30), (7, 1, 1), (54, 2, 8)):
+    cases = (12, 9, 1), (16, 1, 1), (16, 1, 4), (12, 1, 1), (36, 1, 30), (7, 1, 1), (54, 2, 8)
+    for n, a, c in more(cases, lambda r: (r.choice((24, 30, 48, 60, 64)), r.randint(1, 9), r.randint(1, 30))):
         peaks = {K: _played_through([(a, n // K * c)] * K) for K in range(1, n + 1) if n % K == 0}
         best, where = min(peaks, key=peaks.get), f"n={n}, a={a}, c={c}"
         K = expect_number(ask(function, n, a, c), "the number of segments")

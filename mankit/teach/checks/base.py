@@ -9,10 +9,12 @@ import inspect
 import linecache
 import math
 import os
+import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from torch import Tensor, nn
 
 from .stub import is_stub, unanswered
 
+Case = TypeVar("Case")
+
+SALT: ContextVar[int | None] = ContextVar("SALT", default=None)  # None: a lesson's own numbers
 TWICE = "backward through the graph a second time"  # PyTorch's words
 
 
@@ -138,16 +143,44 @@ def gradients(value: Tensor, *inputs: Tensor, push: Tensor | None = None) -> lis
         raise CheckFailed(f"PyTorch can't go backward through your answer: {cure}. {_first_line(error)}") from error
 
 
+@contextlib.contextmanager
+def salted(salt: int) -> Iterator[None]:
+    """With it every check asks the same on other numbers: a hidden test. salt: 0 to 2 ** 62."""
+    token = SALT.set(salt)
+    try:
+        yield
+    finally:
+        SALT.reset(token)
+
+
+def of_salt(seed: int) -> int:
+    """A check's seed, and under `salted` another one."""
+    return seed + (SALT.get() or 0)
+
+
+def more(cases: Iterable[Case], draw: Callable[[random.Random], Case], count: int = 5) -> list[Case]:
+    """A check's cases, and under `salted` some more, each by draw(random numbers)."""
+    if SALT.get() is None:
+        return list(cases)
+    numbers = random.Random(SALT.get())
+    return [*cases, *(draw(numbers) for _ in range(count))]
+
+
+def generator(seed: int) -> torch.Generator:
+    """A generator of a check's own."""
+    return torch.Generator().manual_seed(of_salt(seed))
+
+
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Normal numbers in float64, always the same, from a generator of their own."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
 
 
 def seeded(seed: int) -> contextlib.ExitStack:
     """With it: torch's own generator from a seed, and afterwards as it was, for the numbers are the reader's."""
     stack = contextlib.ExitStack()
     stack.enter_context(torch.random.fork_rng(devices=[]))
-    torch.manual_seed(seed)
+    torch.manual_seed(of_salt(seed))
     return stack
 
 

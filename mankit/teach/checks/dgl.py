@@ -22,6 +22,7 @@ from .base import (
     expect_number,
     expect_tensor,
     gradients,
+    more,
     normal,
     passed,
     redrawn,
@@ -36,7 +37,8 @@ __all__ = ["block_sizes", "isolated_step", "linear_cka", "pooled_head", "ridge_p
 @exercise
 def block_sizes(function: Callable) -> None:
     """Check block_sizes(n, K): n layers in K blocks, as even as can be, the larger blocks first."""
-    for n, K in ((23, 5), (9, 1), (9, 8), (16, 8), (16, 3), (7, 7)):
+    cases = (23, 5), (9, 1), (9, 8), (16, 8), (16, 3), (7, 7)
+    for n, K in more(cases, lambda r: (r.randint(9, 60), r.randint(2, 9))):
         sizes, case = ask(function, n, K), f"for {n} layers and K={K} you give"
         rows = isinstance(sizes, list | tuple | np.ndarray | Tensor)
         expect(rows, f"{case} a {type(sizes).__name__}: return a list of K sizes.")

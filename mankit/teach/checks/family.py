@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from .base import ask, exercise, expect, expect_number, passed
+from .base import ask, exercise, expect, expect_number, more, passed
 from .family_lls import basis as basis
 from .family_lls import lls_loss as lls_loss
 from .watch import Watch
@@ -49,7 +50,7 @@ FRONTS = [  # memory, work, accuracy
 @exercise
 def head_depth(function: Callable[[int, float], int]) -> None:
     """Check d - (d - 1) r, rounded half to even: hand-worked cases."""
-    for (d, r), right in DEPTHS.items():
+    for (d, r), right in more(DEPTHS.items(), _depth):
         value, exact = expect_number(ask(function, d, r), "the depth"), d - (d - 1) * r
         where = f"d = {d}, r = {r:g} gives {exact:g} before rounding, so {right} units; yours are {value:g}"
         half = exact % 1 == 0.5
@@ -68,7 +69,7 @@ def head_depth(function: Callable[[int, float], int]) -> None:
 @exercise
 def sampled_layers(function: Callable[[int, int, int], list[int]]) -> None:
     """Check round(l + (n - 1 - l) j / d) for j = 1..d, or all later layers: a table of hand-worked cases."""
-    for (l, n, d), right in LAYERS.items():  # noqa: E741 (the paper's letter)
+    for (l, n, d), right in more(LAYERS.items(), _layers):  # noqa: E741 (the paper's letter)
         found = _integers(ask(function, l, n, d), "a layer's number")
         where = f"behind layer {l} of {n} (0 to {n - 1}), d = {d}: {right} should come, but {found} came"
         expect(max(found, default=0) < n, f"{where}. The layers to come are {l + 1} to {n - 1}.")
@@ -91,7 +92,7 @@ def sampled_layers(function: Callable[[int, int, int], list[int]]) -> None:
 @exercise
 def strides(function: Callable[[list[int]], list[int]]) -> None:
     """Check that each doubling of the width is paid by one stride of 2, at once or by the next unit."""
-    for widths, right in STRIDES.items():
+    for widths, right in more(STRIDES.items(), _widths):
         given = list(widths)
         with Watch(widths=given) as watch:
             found = _integers(ask(function, given), "a stride")
@@ -111,7 +112,7 @@ def strides(function: Callable[[list[int]], list[int]]) -> None:
 @exercise
 def pareto_front(function: Callable[[dict[str, tuple[float, float, float]]], Iterable[str]]) -> None:
     """Check which points (memory, work, accuracy) no other point beats, on hand-made tables."""
-    for points in FRONTS:
+    for points in more(FRONTS, _points):
         given = dict(points)
         with Watch(points=given) as watch:
             names = _names(ask(function, given), points)
@@ -124,6 +125,34 @@ def pareto_front(function: Callable[[dict[str, tuple[float, float, float]]], Ite
         for name in sorted(right - names):
             _say_why_it_stays(name, points)
     passed("what is left is beaten by none in memory, work and accuracy at once.")
+
+
+def _depth(r: random.Random) -> tuple[tuple[int, float], int]:
+    d, share = r.randint(2, 12), r.randint(0, 8) / 8  # eighths are exact in binary
+    return (d, share), round(d - (d - 1) * share)
+
+
+def _layers(r: random.Random) -> tuple[tuple[int, int, int], list[int]]:
+    n, d = r.randint(6, 30), r.randint(1, 5)
+    at = r.randint(0, n - 2)
+    to_come = range(at + 1, n)
+    right = [round(at + len(to_come) * j / d) for j in range(1, d + 1)]
+    return (at, n, d), list(to_come) if d >= len(to_come) else right
+
+
+def _widths(r: random.Random) -> tuple[tuple[int, ...], list[int]]:
+    widths, right, debt = [8], [], 0
+    for doublings in r.choices((0, 0, 1, 2), k=r.randint(3, 7)):
+        widths.append(widths[-1] << doublings)
+        debt += doublings
+        right.append(2 if debt else 1)
+        debt = max(0, debt - 1)
+    return tuple(widths), right
+
+
+def _points(r: random.Random) -> dict[str, tuple[float, float, float]]:
+    """Five points on a coarse grid, so that some numbers are equal."""
+    return {name: (r.randint(1, 3) / 2, r.randint(1, 3) / 2, r.randint(7, 9) * 10.0) for name in "ABCDE"}
 
 
 def _beats(b: tuple[float, ...], a: tuple[float, ...]) -> bool:

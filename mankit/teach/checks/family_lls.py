@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import CheckFailed, ask, close, exercise, expect, expect_tensor, gradients, normal, passed, run
+from .base import CheckFailed, ask, close, exercise, expect, expect_tensor, gradients, more, normal, passed, run
 from .watch import Watch
 
 
@@ -20,7 +20,7 @@ def _waves(classes: int, length: int) -> Tensor:
 @exercise
 def basis(function: Callable[[int, int], Tensor]) -> None:
     """Check Q[c, t] = sin(f_c t), f from 50 to 512, t from 0, in float64."""
-    for classes, length in ((5, 12), (10, 2048)):
+    for classes, length in more(((5, 12), (10, 2048)), lambda r: (r.randint(3, 12), r.randint(8, 99))):
         right = _waves(classes, length)
         q = expect_tensor(ask(function, classes, length), (classes, length), "Q, a row a class,")
         expect(not q.requires_grad, "Q has requires_grad=True, but LLS trains nothing: leave it a plain tensor.")

@@ -10,21 +10,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import CheckFailed, all_close, ask, close, exercise, expect, expect_number, expect_tensor, gradients, passed
+from .base import (
+    CheckFailed,
+    all_close,
+    ask,
+    close,
+    exercise,
+    expect,
+    expect_number,
+    expect_tensor,
+    generator,
+    gradients,
+    more,
+    passed,
+)
 from .infopro_head import infopro_loss as infopro_loss
 from .watch import Watch
 
 bce = F.binary_cross_entropy_with_logits
 
 
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 @exercise
 def reconstruction_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """`function(logits, x)`: binary cross-entropy of images (B, 3, H, W) against logits; mean, stable."""
-    gen = _generator(0)
+    gen = generator(0)
     s, x = torch.randn(4, 3, 5, 5, generator=gen), torch.rand(4, 3, 5, 5, generator=gen)
     right = bce(s, x)
     with Watch(logits=s, x=x) as watch:
@@ -71,7 +80,7 @@ def block_weight(function: Callable[[int, int, float, float], float]) -> None:
         expect(not division, "K = 2 divides by zero: with one auxiliary block there is no ramp; give it `first`.")
         raise
     expect(close(alone, 5.0), f"K = 2 has one auxiliary block, and its weight is `first` = 5, not {alone:g}.")
-    for K in (3, 4, 8, 16):
+    for K in more((3, 4, 8, 16), lambda r: r.randint(5, 40)):
         weights = [expect_number(ask(function, i, K, 5.0, 0.5), "the weight") for i in range(1, K)]
         shown = ", ".join(f"{w:.3g}" for w in weights)
         swapped = close(weights[0], 0.5) and close(weights[-1], 5.0)
@@ -90,7 +99,7 @@ def block_weight(function: Callable[[int, int, float, float], float]) -> None:
 @exercise
 def constant_image_error(function: Callable[[Tensor], Tensor]) -> None:
     """`function(x)`: mean squared error of the one constant image that is best for x (N, 3, H, W)."""
-    x = torch.rand(7, 3, 4, 4, generator=_generator(1)) * torch.linspace(0.1, 1, 16).view(1, 1, 4, 4)
+    x = torch.rand(7, 3, 4, 4, generator=generator(1)) * torch.linspace(0.1, 1, 16).view(1, 1, 4, 4)
     best, colours = x.var(dim=0, correction=0).mean(), x.var(dim=(0, 2, 3), correction=0).mean()
     with Watch(x=x) as watch:
         error = ask(function, x)
@@ -107,7 +116,7 @@ def constant_image_error(function: Callable[[Tensor], Tensor]) -> None:
 @exercise
 def contrastive_loss(function: Callable[..., Tensor]) -> None:
     """`function(z, y, temperature)`: supervised contrastive loss of embeddings (B, D), labels (B,)."""
-    z, t = torch.randn(7, 5, generator=_generator(2)), 0.5
+    z, t = torch.randn(7, 5, generator=generator(2)), 0.5
     y = torch.tensor([0, 0, 0, 1, 1, 2, 2])
     with Watch(z=z, y=y) as watch:
         loss = ask(function, z, y, t)
@@ -152,7 +161,7 @@ def contrastive_loss(function: Callable[..., Tensor]) -> None:
 @exercise
 def local_losses(function: Callable[..., list[Tensor]]) -> None:
     """`function(blocks, heads, decoders, h, x, y, lam_x, lam_y)`: one InfoPro loss a block, isolated."""
-    blocks, heads, decoders = parts = _three_of_each(gen := _generator(3))
+    blocks, heads, decoders = parts = _three_of_each(gen := generator(3))
     x, y = torch.rand(5, 3, 4, 4, generator=gen), torch.arange(5) % 4
     h, lam_x, lam_y = (x - 0.5) / 0.3, [3.0, 2.0, 1.0], [0.5, 1.5, 2.5]
     right, wrong, wanted = _right_losses(*copy.deepcopy(parts), h, x, y, lam_x, lam_y)

@@ -20,7 +20,9 @@ from .base import (
     expect,
     expect_number,
     expect_tensor,
+    generator,
     gradients,
+    more,
     normal,
     passed,
     run,
@@ -30,7 +32,7 @@ from .watch import Watch
 
 def _unit(seed: int) -> nn.Sequential:
     """A small layer (3 channels in and out) with BatchNorm, all its weights and statistics random."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = generator(seed)
     with torch.random.fork_rng(devices=[]):  # building a layer draws from the global generator
         unit = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU()).double()
     with torch.no_grad():
@@ -42,7 +44,7 @@ def _unit(seed: int) -> nn.Sequential:
 @exercise
 def ema_update(function: Callable) -> None:
     """Check ema <- decay * ema + (1 - decay) * layer: in place, no graph, parameters only."""
-    for decay in (0.9, 0.0, 1.0):
+    for decay in more((0.9, 0.0, 1.0), lambda r: r.uniform(0.1, 0.9), 1):
         ema, layer = _unit(1).requires_grad_(False), _unit(2)
         start, target = ([p.detach().clone() for p in m.parameters()] for m in (ema, layer))
         with Watch(ema=ema, layer=layer) as watch:
@@ -78,7 +80,7 @@ def _expect_average(now: list[Tensor], start: list[Tensor], target: list[Tensor]
 @exercise
 def half_life(function: Callable) -> None:
     """Check log(1/2) / log(decay), with 0 for a decay of 0 and infinity for 1."""
-    for decay in (0.9, 0.995):
+    for decay in more((0.9, 0.995), lambda r: r.uniform(0.5, 0.99)):
         value, right = expect_number(ask(function, decay), "the half-life"), math.log(0.5) / math.log(decay)
         mean_age, near = 1 / (1 - decay), math.log(2) / (1 - decay)
         whole = value == round(value) and abs(value - right) < 1
@@ -107,8 +109,9 @@ def half_life(function: Callable) -> None:
 @exercise
 def ema_weights(function: Callable) -> None:
     """Check the weights of the last layers in an EMA, newest first, and of its start against a real EMA."""
-    draw = torch.Generator().manual_seed(4)
-    for decay, steps in ((0.8, 4), (0.5, 1), (0.0, 3), (1.0, 3)):
+    draw = generator(4)
+    cases = (0.8, 4), (0.5, 1), (0.0, 3), (1.0, 3)
+    for decay, steps in more(cases, lambda r: (r.uniform(0.2, 0.9), r.randint(2, 9))):
         layers = torch.randn(steps, generator=draw, dtype=torch.float64)
         start = torch.randn((), generator=draw, dtype=torch.float64)
         ema = start

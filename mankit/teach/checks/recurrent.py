@@ -20,6 +20,7 @@ from .base import (
     expect_number,
     expect_tensor,
     gradients,
+    more,
     normal,
     passed,
     redrawn,
@@ -88,7 +89,8 @@ def _near_misses(cell: nn.LSTMCell, v: Tensor, h: Tensor, c: Tensor) -> dict[str
 @exercise
 def reach(function: Callable) -> None:
     """Check the share of the marked frames whose question lies in the same window."""
-    for k, lag, length in ((5, 5, 12), (6, 5, 12), (8, 3, 12), (12, 5, 12), (1, 1, 4), (20, 5, 12), (4, 3, 5)):
+    cases = (5, 5, 12), (6, 5, 12), (8, 3, 12), (12, 5, 12), (1, 1, 4), (20, 5, 12), (4, 3, 5)
+    for k, lag, length in more(cases, lambda r: (r.randint(2, 12), r.randint(1, 6), r.randint(9, 24))):
         value = expect_number(ask(function, k, lag, length), "the share")
         marks = range(length - lag)
         right = sum(m // k == (m + lag) // k for m in marks) / len(marks)

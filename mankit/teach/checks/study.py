@@ -6,6 +6,7 @@ That of the control of one's own stands in twin.py.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .base import ask, close, exercise, expect, expect_number, passed
+from .base import ask, close, exercise, expect, expect_number, generator, more, of_salt, passed
 from .twin import own_rule
 from .watch import Watch
 
@@ -23,7 +24,7 @@ __all__ = ["auxiliary_parameters", "bootstrap_interval", "compare", "own_rule", 
 @exercise
 def auxiliary_parameters(function: Callable) -> None:
     """Check auxiliary_parameters(net) -> int: what training uses and testing throws away."""
-    for hidden, blocks in ((3, 3), (5, 2)):
+    for hidden, blocks in more(((3, 3), (5, 2)), lambda r: (r.randint(2, 9), r.randint(2, 6))):
         net = _small_net(hidden, blocks)
         heads = list(net.heads)[:-1]
         right = sum(p.numel() for head in heads for p in head.parameters() if p.requires_grad)
@@ -51,7 +52,7 @@ def auxiliary_parameters(function: Callable) -> None:
 @exercise
 def paired_difference(function: Callable) -> None:
     """Check paired_difference(a, b) -> (mean, standard error) of a - b over seeds."""
-    g = torch.Generator().manual_seed(3)
+    g = generator(3)
     for n in (3, 8):
         easy = 10 * torch.randn(n, generator=g, dtype=torch.float64)  # what a seed adds to both arms
         a = 60 + easy + torch.randn(n, generator=g, dtype=torch.float64)
@@ -85,7 +86,7 @@ def paired_difference(function: Callable) -> None:
 @exercise
 def bootstrap_interval(function: Callable) -> None:
     """Check bootstrap_interval(values, generator, level, resamples) -> (low, high) of the mean."""
-    values = np.random.default_rng(5).normal(4.0, 2.0, size=200)
+    values = np.random.default_rng(of_salt(5)).normal(4.0, 2.0, size=200)
     low, high = _interval(function, values, 1, 0.95, 4000)
     width = (high - low) / (values.std() / math.sqrt(len(values)))  # in standard errors
     expect(width > 0, "low and high are the same: draw WITH replacement, or every resample is the same set.")
@@ -144,7 +145,7 @@ def compare(function: Callable) -> None:
         (-4.0, -0.5, 1.0): "undecided",
         (2.0, 4.0, 3.0): "undecided",
     }
-    for (low, high, margin), right in table.items():
+    for (low, high, margin), right in more(table.items(), _interval_and_word, 12):
         word = _word(function, low, high, margin)
         expect(word == right, f"({low}, {high}) with margin {margin} is '{right}', you say '{word}'.")
     missing = _word(function, math.nan, math.nan, 1.0)
@@ -155,7 +156,7 @@ def compare(function: Callable) -> None:
 @exercise
 def seeds_needed(function: Callable) -> None:
     """Check seeds_needed(d, s, z_level, z_power) -> int, by the normal approximation."""
-    for d, s in ((2.0, 6.0), (1.0, 4.0), (3.0, 4.0)):
+    for d, s in more(((2.0, 6.0), (1.0, 4.0), (3.0, 4.0)), lambda r: (r.uniform(1, 2), r.uniform(4, 8))):
         exact = ((1.96 + 0.84) * s / d) ** 2
         n = expect_number(ask(function, d, s), "the number of seeds")
         expect(
@@ -177,6 +178,13 @@ def seeds_needed(function: Callable) -> None:
     other = expect_number(ask(function, 2.0, 6.0, 1.28, 0.52), "the number of seeds")
     expect(other == 30, f"with z_level=1.28 and z_power=0.52 it is 30, you say {other:g}: use both arguments.")
     passed("half the difference, four times the seeds.")
+
+
+def _interval_and_word(r: random.Random) -> tuple[tuple[float, float, float], str]:
+    low, width, margin = r.uniform(-5, 4), r.uniform(0.1, 4), r.uniform(0.5, 3)
+    inside = "equal" if -margin < low and low + width < margin else "undecided"
+    word = "better" if low > margin else "worse" if low + width < -margin else inside
+    return (low, low + width, margin), word
 
 
 def _small_net(hidden: int, blocks: int) -> nn.Module:

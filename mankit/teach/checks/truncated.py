@@ -106,18 +106,20 @@ def _expect_truncated(answer: object, got: list, net: tuple, k: int, loss: float
         forgot = [
             _truncated(net, k, lambda s, i=i: tuple(t.detach() * (j == i) for j, t in enumerate(s)))[0] for i in (0, 1)
         ]
-        expect(not close(value, reset), f"each window starts from nothing: {LOST}.")
-        expect(not any(close(value, f) for f in forgot), f"one of h and c starts from zeros: {LOST}.")
+        fine = close(value, loss)  # on some numbers a mistake changes next to nothing
+        expect(fine or not close(value, reset), f"each window starts from nothing: {LOST}.")
+        expect(fine or not any(close(value, f) for f in forgot), f"one of h and c starts from zeros: {LOST}.")
         part, last = _truncated(net, k, lambda s: [t.detach() for t in s], last=True)
         expect(not all_close(got, last), "only the last window's loss went backward: call backward inside the loop.")
-        expect(not close(value, part), "you return the last window's loss: add up those of all windows.")
+        expect(fine or not close(value, part), "you return the last window's loss: add up those of all windows.")
     expect(
         close(value, loss),
         "the loss is the sum of the cross-entropies of all steps at which something is asked "
         f"(a target that isn't {NONE}), over the number of films.",
     )
+    right = all_close(got, wanted)
     for sentence, cut in MISSED.items():
-        expect(k >= 7 or not all_close(got, _truncated(net, k, cut)[1]), sentence)
-    expect(all_close(got, wanted), "the loss is right, but not the gradients: they are of that loss, window by window.")
+        expect(right or k >= 7 or not all_close(got, _truncated(net, k, cut)[1]), sentence)
+    expect(right, "the loss is right, but not the gradients: they are of that loss, window by window.")
     attached = isinstance(answer, Tensor) and answer.requires_grad
     expect(not attached, "the returned loss holds the graphs of all windows: return a number, or loss.detach().")

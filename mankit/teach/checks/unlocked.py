@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from .base import ask, close, exercise, expect, expect_number, passed
+from .base import ask, close, exercise, expect, expect_number, more, passed
 from .unlocked_stage import stage_step
 
 __all__ = ["begins", "speed_up", "stage_step", "waiting"]
@@ -36,7 +37,7 @@ ROWS = [  # three processes; the second one waits inside a computation; the thir
     (0, 4, "send", pd.NA, 5.0, 5.5),
     (0, 4, "wait", pd.NA, 5.5, 6.25),
     (0, 5, "compute", 0, 6.5, 8.0),
-    (0, 5, "wait", pd.NA, 8.0, 8.25),
+    (0, 5, "wait", pd.NA, 8.0, 8.25),  # how long it and the next wait take is a case of the check
     (1, 4, "wait", pd.NA, 3.5, 5.5),
     (1, 4, "compute", 1, 5.5, 8.0),
     (1, 4, "wait", pd.NA, 6.0, 7.0),
@@ -44,15 +45,22 @@ ROWS = [  # three processes; the second one waits inside a computation; the thir
 ]
 
 
-def _rows() -> pd.DataFrame:
-    return pd.DataFrame(ROWS, columns=["process", "step", "what", "block", "begin", "end"])
+def _rows(first: float, second: float) -> pd.DataFrame:
+    rows = pd.DataFrame(ROWS, columns=["process", "step", "what", "block", "begin", "end"])
+    rows.loc[[4, 7], "end"] = [8 + first, 6 + second]
+    return rows
+
+
+def _seconds(r: random.Random) -> list[float]:
+    return [r.randint(1, 20) / 4 for _ in range(r.randint(2, 5))]
 
 
 @exercise
 def waiting(function: Callable) -> None:
     """Check each process's waits, added up, over the time of the whole timeline."""
-    rows, given = _rows(), _rows()
-    span, right = 8.0, np.array([1.0, 3.0, 0.0]) / 8
+    waits = more([(0.25, 1.0)], lambda r: (r.uniform(0.5, 2), r.uniform(1.1, 1.9)), 1)[-1]
+    rows, given = _rows(*waits), _rows(*waits)
+    span, right = 8.0, np.array([0.75 + waits[0], 2 + waits[1], 0.0]) / 8
     answer = _numbers(ask(function, given), "one number for each process")
     expect(given.equals(rows), "your function changed the table itself: work on a copy, or on what you pick from it.")
     several = answer.ndim == 1
@@ -86,7 +94,8 @@ def waiting(function: Callable) -> None:
 @exercise
 def speed_up(function: Callable) -> None:
     """Check the time of one process over the pipeline's, with its filling, and without end."""
-    for seconds, batches in (([2.0, 3.0, 1.5], 4), ([1.0, 1.0], 10), ([5.0], 7), ([0.5, 0.25, 4.0, 1.0], 1)):
+    cases = ([2.0, 3.0, 1.5], 4), ([1.0, 1.0], 10), ([5.0], 7), ([0.5, 0.25, 4.0, 1.0], 1)
+    for seconds, batches in more(cases, lambda r: (_seconds(r), r.randint(2, 9))):
         given = list(seconds)
         value = expect_number(ask(function, given, batches), "the speed-up")
         expect(given == seconds, "your function changed the list of seconds: leave it as it is.")
@@ -143,11 +152,8 @@ def _begins(
 @exercise
 def begins(function: Callable) -> None:
     """Check begin = max(own last end, arrival), for processes of different speed and messages that take time."""
-    for seconds, batches, message in (
-        ([2.0, 3.0, 1.0], 4, 0.5),
-        ([1.0, 1.0], 3, 0.0),
-        ([4.0, 1.0, 2.0, 2.0, 0.5], 6, 3.0),
-    ):
+    cases = ([2.0, 3.0, 1.0], 4, 0.5), ([1.0, 1.0], 3, 0.0), ([4.0, 1.0, 2.0, 2.0, 0.5], 6, 3.0)
+    for seconds, batches, message in more(cases, lambda r: (_seconds(r), r.randint(2, 6), r.randint(1, 8) / 4)):
         given = list(seconds)
         answer = ask(function, given, batches, message)
         expect(given == seconds, "your function changed the list of seconds: leave it as it is.")
