@@ -21,9 +21,9 @@ def main() -> None:
     except ValueError as error:
         message = str(error)
     except ModuleNotFoundError as error:  # of an extra
-        if error.name.partition(".")[0] == "mankit":
+        if (name := error.name.partition(".")[0]) == "mankit":
             raise
-        message = f"{error.name} is missing: pip install 'mankit[lab]' brings it"
+        message = f"{name} is missing: pip install 'mankit[lab]' brings it"
     except OSError as error:
         message = f"{str(error.filename)[:80]}: {error.strerror}; name another" if error.filename else str(error)
     except (MemoryError, RuntimeError) as error:

@@ -390,9 +390,9 @@ def test_what_is_not_a_notebook_is_one_line(mankit, tmp_path, command, text):
 
 def test_memory_that_runs_out_is_one_line(mankit, monkeypatch):
     for error in (MemoryError("of 9 GB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")):
-        monkeypatch.setattr(Run, "__init__", lambda *_, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(Run, "__init__", lambda *_, error=error, **__: (_ for _ in ()).throw(error))
         check_one_line(mankit(*SMALL), "out of memory: choose a smaller batch, size or network")
-    monkeypatch.setattr(Run, "__init__", lambda *_: (_ for _ in ()).throw(RuntimeError("a mistake of ours")))
+    monkeypatch.setattr(Run, "__init__", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("a mistake of ours")))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         mankit(*SMALL)
 

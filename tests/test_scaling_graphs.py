@@ -1,5 +1,7 @@
 """The step as one graph: what can be seen without a GPU. tests/test_studies_bench_gpu.py compares it on one."""
 
+import copy
+
 import pytest
 import torch
 
@@ -71,16 +73,15 @@ def test_what_a_graph_would_not_see_is_noticed():
     optimizers[0].param_groups[0]["lr"] = 0.5  # a tensor in the graph: no change
     net.load_state_dict(net.state_dict())  # in place
     assert before == _fixed(net, optimizers)
+    seen = {before}
     net.heads[0].decay = 0.25
-    changed = _fixed(net, optimizers)
-    assert before != changed
+    seen.add(_fixed(net, optimizers))
     optimizers[0].param_groups[0]["momentum"] = 0.5
-    assert changed != (changed := _fixed(net, optimizers))
-    optimizers[0].load_state_dict(optimizers[0].state_dict())  # makes new momentum buffers
-    held = [v["momentum_buffer"] for v in optimizers[0].state.values()]
-    for state in optimizers[0].state.values():
-        state["momentum_buffer"] = state["momentum_buffer"].clone()
-    assert changed != _fixed(net, optimizers) and held
+    seen.add(_fixed(net, optimizers))
+    there = copy.deepcopy(optimizers[0].state_dict())  # as from a checkpoint: other tensors, while the old ones live
+    optimizers[0].load_state_dict(there)
+    seen.add(_fixed(net, optimizers))
+    assert len(seen) == 4
 
 
 def test_fast_says_what_it_chose(capsys, monkeypatch):

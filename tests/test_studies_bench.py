@@ -51,7 +51,7 @@ def test_times_are_medians_of_interleaved_rounds(monkeypatch):
         slower = 10 if turn == 1 else 1
         return cost[method] * slower * (7 if method == "InfoPro" and turn == 2 else 1)
 
-    monkeypatch.setattr(library, "_seconds", seconds)
+    monkeypatch.setattr(library, "seconds_a_step", seconds)
     table = bench(**TINY).set_index("method")
     assert table["ratio"].to_dict() == pytest.approx(cost)
     assert table["ratio_high"].to_dict() == pytest.approx(cost | {"InfoPro": cost["InfoPro"] * 4})  # 1, 1 and 7 times

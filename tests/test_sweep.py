@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 from figures import figure
+from jupyter_core.utils import ensure_event_loop
 from processes import interruptible
 
 from mankit.execution import results
@@ -117,6 +118,7 @@ def test_two_jobs_run_side_by_side_where_the_notebook_is(tmp_path):
     shows = "'threads': os.environ['OMP_NUM_THREADS'], 'folder': os.path.basename(os.getcwd())"
     notebook = notebook_with(tmp_path / "there", meet, shows=shows)
     before, here = notebook.read_bytes(), os.getcwd()
+    ensure_event_loop()  # as Jupyter's tools leave one here: the jobs' threads must not share it
     (tmp_path / "out").mkdir()
     table = sweep(notebook, grid({"K": [1, 2]}), tmp_path / "out", jobs=2)
     assert list(table["error"]) == ["", ""]

@@ -14,13 +14,16 @@ BIN = "Scripts" if sys.platform == "win32" else "bin"
 LARGE = ("torch", "torchvision", "nvidia-", "triton", "cuda-")  # torch and what comes with it on a machine with a GPU
 
 
-def run(*words, cwd, **options):
-    """A command that must succeed, away from this checkout; its output."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MANKIT_LIVE")}
-    environment |= options.pop("env", {})
-    done = subprocess.run([*map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+def away():
+    """The environment's variables, without those that lead to this checkout."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MANKIT_LIVE")}
+
+
+def run(*words, cwd, code=0):
+    """A command's output and errors, away from this checkout; it must end with this code."""
+    done = subprocess.run([*map(str, words)], cwd=cwd, env=away(), capture_output=True, text=True, timeout=500)
+    assert done.returncode == code, f"{words}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout or done.stderr
 
 
 def copied_project(folder):
@@ -65,3 +68,12 @@ def borrow_torch(python):
                 link = site_packages(python) / top
                 if not link.exists():
                     link.symlink_to(found.locate_file(top))
+
+
+def install(python, *words):
+    """Install into an environment: by uv where it is there, else by this one's pip."""
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if uv := shutil.which("uv", path=beside):
+        run(uv, "pip", "install", "--quiet", "--python", python, *words, cwd=python.parent)
+    else:
+        run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *words, cwd=python.parent)

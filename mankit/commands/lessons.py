@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option, confirm
+from typer import Argument, Exit, Option
 
 from ..shipped import TOUR, shipped
 
@@ -53,7 +53,15 @@ def _tour() -> Path:
     near = [*Path().glob(TOUR), *sorted(Path().glob(f"*/{TOUR}"))]
     if near or (source := shipped("notebooks", TOUR)).parent.name == "notebooks":
         return near[0] if near else source
-    if not sys.stdin.isatty() or not confirm("No lessons here. Copy them to ./notebooks?", default=True):
+    if not _agreed("No lessons here. Copy them to ./notebooks?"):
         raise ValueError("no lessons in this folder: `mankit lessons notebooks` copies them, then `mankit lab`")
     lessons(Path("notebooks"))
     return Path("notebooks", TOUR)
+
+
+def _agreed(question: str) -> bool:
+    """Somebody at a terminal says yes, or presses Enter."""
+    try:
+        return sys.stdin.isatty() and input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:  # Ctrl-D
+        return False

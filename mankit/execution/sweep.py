@@ -5,6 +5,8 @@ A notebook hands over its numbers by `mankit.execution.result(accuracy=...)`.
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import itertools
 import json
 import os
@@ -163,7 +165,9 @@ def _run(notebook: Path, target: Path, cell: Cell, by_files: bool, seat: Seat) -
         with tempfile.TemporaryDirectory() as folder:
             manager |= {"transport": "ipc", "ip": f"{folder}/kernel"} if by_files else {}
             config = Config(GridManager=manager)
-            nb = papermill.execute_notebook(str(notebook), str(part), cell, config=config, **how)
+            run = functools.partial(papermill.execute_notebook, config=config, **how)
+            # in a context of its own: Jupyter keeps its event loop in one, and this thread's is a copy of its parent's
+            nb = contextvars.Context().run(run, str(notebook), str(part), cell)
         row = _row(nb, cell)
         tidy(part)
         os.replace(part, target)
