@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -154,6 +155,20 @@ def test_what_is_no_course_or_no_term_is_said(tmp_path):
         read_course(tmp_path)
     with pytest.raises(ValueError, match="term='a/b'"):
         make_course(tmp_path, "9", "a/b")
+
+
+@pytest.mark.slow
+def test_the_page_for_teachers_is_true_word_for_word(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "teachers.md").read_text()
+    steps = page[page.index("## 2. ") : page.index("## 6. ")]
+    commands = re.findall("```sh\n(.*?)```", steps, re.DOTALL)
+    mankit = f'mankit() {{ "{sys.executable}" -m mankit "$@"; }}\n'
+    script = ["bash", "-e", "-c", mankit + "".join(commands)]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0 and len(commands) == 4, done.stderr
+    assert re.search("It says `(.*?)`", steps)[1] in done.stdout
+    assert f"```text\n{(tmp_path / 'autumn' / 'grades.csv').read_text()}```" in steps
+    assert (tmp_path / "autumn" / "feedback" / "ada.html").is_file()
 
 
 @pytest.mark.slow

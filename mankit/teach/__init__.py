@@ -1,5 +1,5 @@
-"""What a course needs beside the library: checks of a reader's answers, the reader's code beside the library's, and a
-student's version of a lesson."""
+"""What a course needs beside the library: checks of a reader's answers, the reader's code beside the library's, a
+student's version of a lesson; a course's folder, and its grading."""
 
 from .answers import own
 from .lockstep import Beside, beside
