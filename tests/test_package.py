@@ -73,9 +73,7 @@ def test_lab_serves_the_lessons_of_a_wheel(stranger):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port, token = free.getsockname()[1], secrets.token_hex(8)
-    # assets lie beside the environment that is borrowed from
     home = {"JUPYTER_PORT": str(port), "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_DIR": str(stranger.folder / ".jupyter")}
-    home |= {"JUPYTERLAB_DIR": f"{sys.prefix}/share/jupyter/lab"}
     command = [stranger.python.with_name("mankit"), "lab", "here", "--no-browser"]
     with open(stranger.folder / "lab.log", "w") as log:
         server = subprocess.Popen(

@@ -56,8 +56,12 @@ def site_packages(python):
 
 
 def borrow_all(python):
-    """Let an environment see every package of this one, after its own."""
+    """Let an environment see every package of this one, after its own, and what nbconvert and JupyterLab read."""
     (site_packages(python) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    share = python.parents[1] / "share" / "jupyter"  # without kernels: its own Python is to be the kernel
+    share.mkdir(parents=True)
+    for name in ("lab", "nbconvert"):
+        (share / name).symlink_to(Path(sys.prefix, "share", "jupyter", name))
 
 
 def borrow_torch(python):
