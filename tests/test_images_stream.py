@@ -336,7 +336,7 @@ def imagenette():
 
 
 @pytest.mark.skipif(not (REAL / "imagenette2-224-subset").is_dir(), reason="MANKIT_DATA has no imagenette2-224-subset")
-@pytest.mark.parametrize("K", [2, 4])
+@pytest.mark.parametrize("K", [pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains_resnet101_through_a_stream(imagenette, rule, K):
     recipe = Recipe(rule=rule, K=K, network="resnet101", data="folder", batch=4, epochs=1, augment=True)
