@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BIN = "Scripts" if sys.platform == "win32" else "bin"
+HERE = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})  # where this Python's packages lie
 LARGE = ("torch", "torchvision", "nvidia-", "triton", "cuda-")  # torch and what comes with it on a machine with a GPU
 
 
@@ -57,7 +58,7 @@ def site_packages(python):
 
 def borrow_all(python):
     """Let an environment see every package of this one, after its own, and what nbconvert and JupyterLab read."""
-    (site_packages(python) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site_packages(python) / "borrowed.pth").write_text("\n".join(HERE) + "\n")
     share = python.parents[1] / "share" / "jupyter"  # without kernels: its own Python is to be the kernel
     share.mkdir(parents=True)
     for name in ("lab", "nbconvert"):
@@ -66,7 +67,7 @@ def borrow_all(python):
 
 def borrow_torch(python):
     """Let an environment have this one's torch, and nothing else of it."""
-    for found in distributions(path=[sysconfig.get_path("purelib")]):
+    for found in distributions(path=HERE):
         if found.metadata["Name"].lower() in LARGE or found.metadata["Name"].lower().startswith(LARGE[2:]):
             for top in {file.parts[0] for file in found.files if file.parts[0] not in ("..", "__pycache__")}:
                 link = site_packages(python) / top
