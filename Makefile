@@ -23,7 +23,7 @@ TWO := -n 2 --dist worksteal
 # what meets every dependency, without a browser and without executing a lesson
 PART := $(addprefix tests/test_, $(addsuffix .py, \
 	oracles rules blocks networks training errors import project charts charts_pens images_batches images_draws \
-	images_files images_glyphs images_load images_stream measure_accuracy measure_gradients measure_memory \
+	images_files images_glyphs images_load measure_accuracy measure_gradients measure_memory \
 	measure_similarity studies_folder studies_recipe studies_record studies_run commands_settings own_rule panel))
 
 # by uv, in half a minute; where uv can't be had or doesn't find a package, by pip, in two

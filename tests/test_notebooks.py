@@ -118,7 +118,10 @@ def test_the_memory_notebook_says_what_its_parameters_may_be(wrong, said):
     assert str(caught.value) == said
 
 
-@pytest.mark.parametrize("parameters", [{"K": 1, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
+NINE = pytest.param({"K": 9, "decay": 1.0}, marks=pytest.mark.slow)  # every lesson runs with as many blocks, too
+
+
+@pytest.mark.parametrize("parameters", [{"K": 1, "decay": 0.0}, NINE], ids=str)
 def test_the_tour_runs_with_other_parameters(tmp_path, parameters):
     tour = ROOT / "notebooks" / "00_tour.ipynb"
     execute(tour, tmp_path / "out.ipynb", {**QUICK, **parameters})
