@@ -12,6 +12,7 @@ import psutil
 import pytest
 import ranks
 import torch
+from filelock import FileLock
 from kept_runs import TINY, check_same, train_until
 from torch import nn
 
@@ -25,10 +26,15 @@ by_case = pytest.mark.parametrize("case", ranks.CASES, ids=lambda case: "-".join
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The folder of what two processes have left, of every case."""
-    folder = tmp_path_factory.mktemp("two")
-    train_until(folder / "kept", 2, None, ranks.KEPT, device="cpu", every=0)
-    ranks.on_ranks(ranks.everything, 2, folder)
+    """The folder of what two processes have left, of every case; pytest's workers share one."""
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    folder = (tmp_path_factory.mktemp("two") if alone else tmp_path_factory.getbasetemp().parent) / "ranks"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            made = folder.with_name("ranks-unfinished")
+            train_until(made / "kept", 2, None, ranks.KEPT, device="cpu", every=0)
+            ranks.on_ranks(ranks.everything, 2, made)
+            made.rename(folder)
     return folder
 
 

@@ -194,12 +194,15 @@ def test_machine_paths_are_told_from_others():
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make isn't installed")
 
 
+MAKES = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"}  # what a make hands to the makes below it
+
+
 @pytest.fixture
 def make(tmp_path):
     """`make('lab', ...)` in a copy of the project that has no more than make looks at."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "PYTHON")}
+    environment = {name: value for name, value in os.environ.items() if name not in MAKES}
 
     def call(*words):
         options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 60}

@@ -11,7 +11,7 @@ import torch
 from mankit.images import Augment, Data, Split
 from mankit.rules import options_of
 from mankit.studies import LAB, Recipe, Run
-from mankit.studies.papers import PROFILES, STUDIES, cell, cells, cifar10, published, with_profile
+from mankit.studies.papers import PROFILES, STUDIES, cell, cells, with_profile
 
 FILE = Path(__file__).parents[1] / "data" / "published.csv"
 ROWS = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()))
@@ -311,15 +311,6 @@ def test_learning_rate_of_a_profile_can_be_varied():
 def test_unknown_names_are_answered(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_without_the_table_numbers_are_missing(monkeypatch, tmp_path):
-    file = tmp_path / "site-packages" / "mankit" / "studies" / "papers" / "published.py"
-    monkeypatch.setattr(published, "__file__", str(file))
-    published._rows.cache_clear()
-    assert cell("cifar10/resnet32/dgl/K16").published
-    assert not published.make("cifar10", cifar10.CIFAR10, "resnet32", "dgl", 16).published
-    published._rows.cache_clear()
 
 
 def test_every_study_says_what_to_expect():

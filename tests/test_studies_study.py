@@ -105,7 +105,7 @@ def test_a_killed_run_is_tried_again_once_and_the_others_go_on(monkeypatch, tmp_
             multiprocessing.active_children()[0].kill()
 
     log = first / "log.jsonl"
-    for times, said in (2, "failed: killed by the system (out of memory?)"), (1, "done"):
+    for times, said in (2, "failed: killed by the system (out of memory?)"), (0, "done"):  # once: test_engine.py
         killer = threading.Thread(target=kill, args=[times])
         killer.start()
         assert list(trained(out=tmp_path).status) == [said, "done"]
@@ -139,6 +139,7 @@ def test_wrong_names_end_with_one_line_before_anything_is_done(mankit, tmp_path)
 
 def test_every_notebook_shows_what_is_there_and_the_report_has_all(mankit, monkeypatch, tmp_path):
     monkeypatch.setattr(study, "train_study", lambda *_, **__: None)
+    monkeypatch.delitem(STUDIES, "memory")  # its notebook computes for a minute; make test-lessons executes it
     job = next(job for job in jobs_of("controls", "quick", 1, tmp_path) if job.cell.method == "DGL")
     # a run that is finished, in the place where it is looked for: its summary is all that is read
     train_in(tmp_path / "tiny", TINY)
@@ -149,14 +150,7 @@ def test_every_notebook_shows_what_is_there_and_the_report_has_all(mankit, monke
     assert result.code == 1 and "not run" in result.err  # but for one, nothing was trained
     html = Path(result.out.strip().splitlines()[-1]).read_text()
     text = re.sub(r"<[^>]+>", "", html)
-    for words in (
-        "CIFAR-10, error by the number",
-        "SVHN and STL-10",
-        "ImageNet",
-        "memory, counted",
-        "controls",
-        "the family",
-    ):
+    for words in ("CIFAR-10, error by the number", "SVHN and STL-10", "ImageNet", "controls", "the family"):
         assert words in text
     error = 100 - read_run(tmp_path / "tiny").summary.test_last
     assert f"{error:.1f}" in text and "1 of 1" in text and "0 of 1" in text

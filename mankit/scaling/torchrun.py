@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def joined(
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
-    _end_with_the_others(int(os.environ["RANK"]))
+    known = _end_with_the_others(int(os.environ["RANK"]))
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
     try:
         team = KINDS[how](patience, **options)
@@ -57,6 +58,7 @@ def joined(
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
+        known.set()
         late = f"no message within {patience.total_seconds():.0f} s; did every process send what the others wait for?"
         raise ValueError(f"process {dist.get_rank()}: {late if 'Timed out' in str(error) else GONE}") from error
     finally:
@@ -78,15 +80,23 @@ def _sources() -> str:
     return f"{checksum:08x}"
 
 
-def _end_with_the_others(rank: int) -> None:
-    """At torchrun's SIGTERM say why, in one line, and end, even while the main thread waits for a message."""
+def _end_with_the_others(rank: int) -> threading.Event:
+    """At torchrun's SIGTERM say why, in one line, and end, even while the main thread waits for a message.
+
+    The event is for the main thread to set, where it has seen by itself that others are gone: it says so then.
+    """
+    known = threading.Event()
     if not hasattr(signal, "sigwait"):  # Windows ends processes itself
-        return
+        return known
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads that are started from here on
 
     def watch() -> None:
         signal.sigwait({signal.SIGTERM})
-        print(f"mankit: process {rank}: {GONE}", file=sys.stderr, flush=True)
+        if known.is_set():
+            time.sleep(10)  # more than the main thread needs to say it, and to end
+        else:
+            print(f"mankit: process {rank}: {GONE}", file=sys.stderr, flush=True)
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+    return known
