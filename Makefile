@@ -49,7 +49,7 @@ test-lowest: $(LOWEST)/.test
 	$(LOWEST)/bin/python -m pytest $(TWO) $(PART)
 
 test-lessons: $(VENV)/.test
-	$(VENV)/bin/python -m pytest $(TWO) -m lesson
+	$(VENV)/bin/python -m pytest $(TWO) -m 'lesson and not slow'
 
 reproduce: $(VENV)/.lab
 	$(VENV)/bin/mankit reproduce all --profile quick --jobs 2

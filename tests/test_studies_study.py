@@ -93,6 +93,7 @@ def test_bad_input_is_said_in_words(arguments, said):
         jobs_of(**arguments)
 
 
+@pytest.mark.slow  # what is killed once goes on elsewhere: tests/test_engine.py
 def test_a_killed_run_is_tried_again_once_and_the_others_go_on(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "cells", lambda *_: [tiny_cell(2, TINY.but(epochs=15)), tiny_cell(3)])
     first, second = (job.folder for job in jobs_of("controls", out=tmp_path))
