@@ -187,6 +187,9 @@ def test_every_lesson_and_rule_has_its_page(site):
 
 # --- in a browser ---
 
+FONT_SIZE = """name => { const found = document.querySelector(name);
+                         return found ? parseFloat(getComputedStyle(found).fontSize) : 0; }"""
+
 
 @pytest.mark.parametrize("width, scheme, judged", [(1280, "light", PAGES), (400, "dark", PAGES[1:2])])
 def test_pages_fit_and_axe_finds_nothing_serious(address, width, scheme, judged):
@@ -195,6 +198,8 @@ def test_pages_fit_and_axe_finds_nothing_serious(address, width, scheme, judged)
         for name in PAGES:
             page.goto(address + name)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+            sizes = [page.evaluate(FONT_SIZE, f"article {heading}") for heading in ("h1", "h2", "h3")]
+            assert sizes == sorted(sizes, reverse=True), name  # 0 where the page has no such heading
             found = axe.run(page).response["violations"] if name in judged else []
             serious = [v for v in found if v["impact"] in ("serious", "critical")]
             assert not [(v["id"], [node["html"][:90] for node in v["nodes"]]) for v in serious], name

@@ -15,6 +15,7 @@ from handed_in import EXERCISES, LESSON, Copies, exercise_of, hand_in
 
 from mankit.teach.course import make_course
 from mankit.teach.grading import grade
+from mankit.teach.verdicts import NOT_HANDED_IN
 
 LOOP = "def isolated_step(block, head, h, x, y):\n    while True:\n        pass"
 EXIT = "import os\ndef isolated_step(block, head, h, x, y):\n    os._exit(0)"
@@ -272,6 +273,15 @@ def test_submissions_may_lie_in_several_ways(course):
     assert verdicts(course) == {
         (student, name): "passed" for student in ("ada", "bob", "cem", "dan") for name in PASSED
     }
+
+
+def test_a_lesson_that_was_not_handed_in_is_one_line(tmp_path):
+    make_course(tmp_path, "2,9", "2027S")
+    hand_in(tmp_path, "ada", Copies(tmp_path).solved)
+    grade(tmp_path, 2)
+    assert {row["sentence"] for row in rows(tmp_path) if row["lesson"] == "09_unlocked"} == {NOT_HANDED_IN}
+    page = (tmp_path / "feedback" / "ada.html").read_text()
+    assert "Not handed in: 0 of 5 points." in page and page.count("<table>") == 1 and "6 of 11 points in" in page
 
 
 def test_names_and_words_of_students_stay_words(course):

@@ -12,6 +12,7 @@ from typing import Any
 from .course import Course
 from .exercises import Exercise
 from .submissions import Submission
+from .verdicts import NOT_HANDED_IN
 
 Write = Callable[[Path, str], None]
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -55,6 +56,11 @@ LESSON = """\
 </tbody>
 </table>
 {codes}
+"""
+
+NONE = """\
+<h2>{lesson}</h2>
+<p>Not handed in: 0 of {most:g} points.</p>
 """
 
 ROW = """\
@@ -138,13 +144,16 @@ def _lesson(
     course: Course, name: str, exercises: Sequence[Exercise], results: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, float, float]:
     """(a lesson's table, points, the most points)"""
-    rows, codes, points, most = [], [], 0.0, 0.0
+    rows, codes, sentences, points, most = [], [], set(), 0.0, 0.0
     for exercise in (exercise for exercise in exercises if exercise.lesson == name):
         result = results.get(f"{name}/{exercise.name}", {})
         got, of = points_of(course, exercise, result), _most(course, exercise)
         points, most = points + got, most + of
         rows.append(_row(exercise, result, got, of))
         codes.append(_code(exercise, str(result.get("code", ""))))
+        sentences.add(result.get("sentence"))
+    if sentences == {NOT_HANDED_IN}:
+        return NONE.format(lesson=escape(name), most=most), 0.0, most
     table = {"rows": "\n".join(rows), "codes": "\n".join(filter(None, codes))}
     return LESSON.format(lesson=escape(name), points=points, most=most, **table), points, most
 

@@ -14,6 +14,7 @@ from .trusted import Trusted, run_code, said_to
 
 VERDICTS = ("passed", "wrong", "missing", "error", "time-out", "killed", "tampered")
 PASSED, WRONG, MISSING, ERROR, TIME_OUT, KILLED, TAMPERED = VERDICTS
+NOT_HANDED_IN = "no notebook of this lesson was handed in."
 LONG, LONG_CODE = 1000, 20_000  # characters of a sentence and of code that are kept
 
 
@@ -46,7 +47,7 @@ def judged(trusted: Trusted, notebooks: Sequence[bytes], salt: str) -> Iterator[
         yield Verdict(ERROR, first_line(error))
         return
     if found is None:
-        yield Verdict(MISSING, f"no cell defines `{name}`.")
+        yield Verdict(MISSING, f"no cell defines `{name}`." if notebooks else NOT_HANDED_IN)
         return
     code = found.code[:LONG_CODE]
     yield Verdict(KILLED, "", found.look_at, code)
