@@ -33,6 +33,13 @@ caption, th, td {{ text-align: left; vertical-align: top; padding: 0.4rem 0.6rem
 th, td {{ border-bottom: 1px solid; }}
 td p {{ margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }}
 pre {{ overflow-x: auto; }}
+@media (max-width: 40rem) {{  /* a phone: most of its width for what was found */
+    table {{ font-size: 0.9rem; table-layout: fixed; }}
+    th, td {{ overflow-wrap: break-word; padding: 0.4rem 0.2rem; }}
+    thead th:nth-child(1) {{ width: 28%; }}
+    thead th:nth-child(2) {{ width: 19%; }}
+    thead th:nth-child(3) {{ width: 15%; }}
+}}
 </style>
 </head>
 <body>
