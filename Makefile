@@ -2,7 +2,7 @@
 # make lab        open JupyterLab on the tour
 # make test       lint, test the library, execute the tour again and compare (about 20 minutes)
 # make test-lowest    the library and the command with the lowest versions that pyproject.toml allows (about 4 minutes)
-# make test-lessons   execute every lesson: stored outputs, other parameters, student versions (about 35 minutes)
+# make test-lessons   execute the lessons again and compare; students' versions of all, in a browser (about 25 minutes)
 # make reproduce  the papers' tables at small scale, into runs/reproduce/, with a report (8 minutes on 2 idle cores)
 # make docs       the site into build/site/, with nothing loaded from elsewhere (about a minute)
 # make lock       requirements.lock again, with the newest versions

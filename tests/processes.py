@@ -24,7 +24,7 @@ def ctrl_c_while_training(*words, cwd=None):
             assert chunk, shown.decode()
             shown += chunk
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     return process.returncode, out, err

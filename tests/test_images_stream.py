@@ -238,7 +238,7 @@ def test_processes_are_spawned_from_a_line_of_python_and_end_with_a_killed_paren
     finally:
         parent.kill()
         parent.wait()
-    assert psutil.wait_procs(started, timeout=60)[1] == []
+    assert psutil.wait_procs(started, timeout=300)[1] == []
 
 
 @pytest.mark.parametrize("workers, first_step", [(1, 3), (2, 4)])
@@ -252,7 +252,7 @@ def test_processes_give_the_same_batches_and_end_with_the_loop(photos, workers, 
     assert len(started) >= workers
     made.close()
     readers = [process for process in started if "resource_tracker" not in " ".join(_words(process))]
-    assert psutil.wait_procs(readers, timeout=60)[1] == []
+    assert psutil.wait_procs(readers, timeout=300)[1] == []
 
 
 def _words(process):

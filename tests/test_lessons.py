@@ -58,15 +58,8 @@ def test_a_lesson_has_all_its_parts(path):
         assert check.metadata.nbgrader.grade_id == exercise.metadata.nbgrader.grade_id + "-check"
 
 
-def often(path):
-    """Two kinds of lesson; the others take as long, and all run with K=1 in lessons/test_student_browser.py."""
-    return path.stem[:2] in ("04", "08")
-
-
-@pytest.mark.lesson
-@pytest.mark.parametrize(
-    "path", [pytest.param(p, id=p.stem, marks=[] if often(p) else [pytest.mark.slow]) for p in LESSONS]
-)
+@pytest.mark.slow  # with one block all of them run in lessons/test_student_browser.py
+@every_lesson
 def test_a_lesson_runs_with_other_parameters(path, tmp_path):
     layers = re.search(r"check_parameters\(\s*(\d+)", nbformat.read(path, as_version=4).cells[2].source)[1]
     execute(path, tmp_path / "out.ipynb", quick(path, {**OTHERS, "K": int(layers)}))

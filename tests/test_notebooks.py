@@ -1,6 +1,7 @@
 """The notebooks: executed, small, clean, right again under nbval, and able to run with other parameters."""
 
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ COMPARED = 5  # at least so many cells of each notebook are compared with their 
 # these train for minutes; tests/test_studies_study.py executes each of them on what is there
 TRAINED = {"cifar10", "svhn_stl10", "imagenet", "controls", "family"}
 QUICK = {"epochs": 1, "digits_epochs": 1, "seeds": 1}
+LONG = {"03_infopro", "05_what_makes_man_work"}  # minutes of two cores each; students' versions of them run every time
 assert NOTEBOOKS, "no notebooks found: a parametrized test would pass without having looked at one"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -40,7 +42,15 @@ def compared_cells(nb):
 def nbval(path):
     options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg")]
     command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *options, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    live = {**os.environ, "MANKIT_LIVE": "1"}  # a panel waits for its buttons; the figure it leaves: test_panel.py
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=live)
+
+
+def often(path):
+    """Marks: the tour is executed by `make test`, the other notebooks by `make test-lessons`, long ones by hand."""
+    if path.stem == "00_tour":
+        return []
+    return [pytest.mark.slow if path.stem in LONG else pytest.mark.lesson]
 
 
 @every_notebook
@@ -60,12 +70,7 @@ def test_is_executed_small_and_clean(path):
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(p, id=p.stem, marks=[] if p.stem == "00_tour" else [pytest.mark.lesson])
-        for p in NOTEBOOKS
-        if p.stem not in TRAINED
-    ],
+    "path", [pytest.param(p, id=p.stem, marks=often(p)) for p in NOTEBOOKS if p.stem not in TRAINED]
 )
 def test_says_the_same_again_under_nbval(path):
     nb = nbformat.read(path, as_version=4)
@@ -118,10 +123,8 @@ def test_the_memory_notebook_says_what_its_parameters_may_be(wrong, said):
     assert str(caught.value) == said
 
 
-NINE = pytest.param({"K": 9, "decay": 1.0}, marks=pytest.mark.slow)  # every lesson runs with as many blocks, too
-
-
-@pytest.mark.parametrize("parameters", [{"K": 1, "decay": 0.0}, NINE], ids=str)
+@pytest.mark.slow  # one block: every lesson, in lessons/test_student_browser.py
+@pytest.mark.parametrize("parameters", [{"K": 1, "decay": 0.0}, {"K": 9, "decay": 1.0}], ids=str)
 def test_the_tour_runs_with_other_parameters(tmp_path, parameters):
     tour = ROOT / "notebooks" / "00_tour.ipynb"
     execute(tour, tmp_path / "out.ipynb", {**QUICK, **parameters})

@@ -89,7 +89,7 @@ def test_lab_serves_the_lessons_of_a_wheel(stranger):
             return None
 
     try:
-        wait_for(contents, 60)
+        wait_for(contents, 300)
         assert {"00_tour.ipynb", "reproduce"} <= {entry["name"] for entry in contents()["content"]}
     finally:
         os.killpg(server.pid, signal.SIGTERM)

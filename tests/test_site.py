@@ -245,6 +245,6 @@ def test_without_javascript_pictures_and_words_are_there(address):
 def test_search_finds_what_is_meant(address):
     with reader(address) as page:
         page.goto(f"{address}search.html?q=learnable+bias")
-        wait_for(lambda: page.locator("ul.search li a").count() > 0, 30, "a result")
-        wait_for(lambda: "MAN" in page.locator("ul.search").inner_text(), 30, "MAN's lesson")
+        wait_for(lambda: page.locator("ul.search li a").count() > 0, 120, "a result")
+        wait_for(lambda: "MAN" in page.locator("ul.search").inner_text(), 120, "MAN's lesson")
         assert any("04_man" in a.get_attribute("href") for a in page.locator("ul.search li a").all())

@@ -193,7 +193,7 @@ def test_ctrl_c_is_one_line_and_code_130():
         while b"round" not in shown:
             shown += process.stderr.read1(100)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130 and out == b""

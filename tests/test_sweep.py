@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_what_is_finished_ends_the_kernels_and_goes_on(mankit, tmp_
             assert time.time() < end and process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130 and out == "" and "Traceback" not in err
@@ -245,7 +245,7 @@ def test_kernels_end_with_their_parent_however_it_dies(tmp_path):
     assert len(kernels) == 2
     parent.kill()
     parent.wait()
-    assert psutil.wait_procs(kernels, timeout=60)[1] == []
+    assert psutil.wait_procs(kernels, timeout=300)[1] == []
 
 
 def test_this_projects_own_notebook_can_be_swept(mankit, tmp_path, request):
