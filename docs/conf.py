@@ -58,7 +58,16 @@ html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = [("figures.js", {"defer": "defer"})]
-alone = ("README", "CHANGELOG", "CONTRIBUTING", "data/README", "docs/own_rule", "docs/questions")
+alone = (
+    "README",
+    "CHANGELOG",
+    "CONTRIBUTING",
+    "data/README",
+    "docs/own_rule",
+    "docs/questions",
+    "docs/command",
+    "docs/processes",
+)
 html_sidebars = {page: [] for page in alone}  # they have no pages below them
 html_copy_source = html_show_sourcelink = False
 html_theme_options = {

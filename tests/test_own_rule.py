@@ -1,4 +1,4 @@
-"""A rule of one's own: ten lines and one line in RULES, and all of mankit knows it. The code is README's own."""
+"""A rule of one's own, as docs/own_rule.md writes it: ten lines and one line in RULES, and all of mankit knows it."""
 
 import re
 import threading
@@ -13,14 +13,14 @@ from mankit.rules import entry_of
 from mankit.studies import Recipe, Run
 from mankit.studies.bench import bench
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "own_rule.md").read_text(encoding="utf-8")
 SMALL = {"train_size": 60, "val_size": 40, "test_size": 40, "epochs": 1, "batch": 20}
 
 
 @pytest.fixture
 def scaled(monkeypatch):
-    """README's rule, put into RULES by README's own line, and taken out again after the test."""
-    (code,) = re.findall(r"```python\n(from mankit import RULES.*?)```", README, re.DOTALL)
+    """The page's rule, put into RULES by the page's own line, and taken out again after the test."""
+    (code,) = re.findall(r"```python\n(from mankit import RULES.*?)```", PAGE, re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 16
     before, room = dict(RULES), {}
     exec(code, room)  # the words of the page

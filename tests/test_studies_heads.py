@@ -1,6 +1,7 @@
 """The study of heads: the same budget for all, costs from the library, and the table that is kept in data/."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,13 @@ from mankit.studies import Recipe, Run
 from mankit.studies.papers import cell, cells, heads
 from mankit.studies.report import read_study
 
-FILE = Path(__file__).parents[1] / "data" / "heads.csv"
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "data" / "heads.csv"
+SHOWN = [
+    ("README.md", ["glyphs", "cifar10"], 7),
+    ("docs/fair_table.md", ["glyphs"], 19),
+    ("docs/fair_table.md", ["cifar10"], 9),
+]
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +129,29 @@ def test_unknown_names_are_answered():
         heads.cells("fast")
     with pytest.raises(ValueError, match="recipe='heads/glyphs/mann/K8'.*did you mean 'heads/glyphs/man/K8'"):
         cell("heads/glyphs/mann/K8", "quick")
+
+
+def shown_rows(path, which):
+    """The rows of a page's table, by its number, that is about heads: method, and the numbers in each other column."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    table = re.findall(r"\| method \| bytes .*\n\|[-|]+\n((?:\|.*\n)+)", text)[which]
+    for line in table.splitlines():
+        method, *columns = (column.strip() for column in line.strip("|").split("|"))
+        yield method, [[float(number) for number in re.findall(r"[\d.]+", column)] for column in columns]
+
+
+@pytest.mark.parametrize("path, datasets, count", SHOWN, ids=str)
+def test_every_number_that_a_page_shows_stands_in_the_table(path, datasets, count):
+    kept = {(row.method, row.data, row.budget): row for row in pd.read_csv(FILE).itertuples() if row.K in (1, 8)}
+    rows = list(shown_rows(path, datasets == ["cifar10"]))
+    assert len(rows) == count
+    for method, (bytes_, flops_, *columns) in rows:
+        for data in datasets:
+            row = kept[method, data, "epochs"]
+            assert (bytes_, flops_) == ([round(row.bytes_of_bp, 2)], [round(row.flops_of_bp, 2)]), method
+        accuracies = [column for column in columns if len(column) == 3]
+        wanted = [kept[method, data, "epochs"] for data in datasets]
+        if len(accuracies) > len(wanted):
+            wanted.append(kept[method, datasets[0], "FLOPs"])
+        for shown, row in zip(accuracies, wanted, strict=True):
+            assert shown == pytest.approx([row.accuracy, row.low, row.high], abs=0.051), (method, row.data)
