@@ -17,8 +17,9 @@ LOCK ?=
 HERE := $(shell sed -n 's,^Repository = "https://github.com/\([^"]*\)".*,\1,p' pyproject.toml)
 VENV := .venv
 LOWEST := .venv-lowest
-# two tests at a time: most compute on one core
+# tests at a time on two cores: a lesson computes all the time, many others wait for a process or a page
 TWO := -n 2 --dist worksteal
+THREE := -n 3 --dist worksteal
 
 # what meets every dependency, without a browser and without executing a lesson
 PART := $(addprefix tests/test_, $(addsuffix .py, \
@@ -42,11 +43,11 @@ lab: $(VENV)/.lab
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest $(TWO)
+	$(VENV)/bin/python -m pytest $(THREE)
 
 test-lowest: $(LOWEST)/.test
 	$(LOWEST)/bin/ruff check .
-	$(LOWEST)/bin/python -m pytest $(TWO) $(PART)
+	$(LOWEST)/bin/python -m pytest $(THREE) $(PART)
 
 test-lessons: $(VENV)/.test
 	$(VENV)/bin/python -m pytest $(TWO) -m 'lesson and not slow'

@@ -241,7 +241,7 @@ def test_processes_are_spawned_from_a_line_of_python_and_end_with_a_killed_paren
     assert psutil.wait_procs(started, timeout=300)[1] == []
 
 
-@pytest.mark.parametrize("workers, first_step", [(1, 3), (2, 4)])
+@pytest.mark.parametrize("workers, first_step", [pytest.param(1, 3, marks=pytest.mark.slow), (2, 4)])
 def test_processes_give_the_same_batches_and_end_with_the_loop(photos, workers, first_step):
     stream = replace(load("folder", photos, **BOXES).train, workers=workers)
     full = hashes(replace(stream, workers=0))

@@ -83,7 +83,11 @@ def with_nbconvert(source, target):
     subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=120)
 
 
-@pytest.mark.parametrize("execute", [papermill.execute_notebook, with_nbconvert], ids=["papermill", "nbconvert"])
+@pytest.mark.parametrize(
+    "execute",
+    [papermill.execute_notebook, pytest.param(with_nbconvert, marks=pytest.mark.slow)],
+    ids=["papermill", "nbconvert"],
+)
 def test_other_tools_leave_an_ordinary_figure_and_its_words(tmp_path, monkeypatch, execute):
     monkeypatch.delenv("MANKIT_LIVE", raising=False)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)

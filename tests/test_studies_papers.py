@@ -221,7 +221,8 @@ def test_every_recipe_can_be_prepared(study):
 
 def large_cells():
     for each in cells("imagenet"):
-        marks = [] if each.network == "ResNet-101" and each.K != 2 else [pytest.mark.slow]  # ten seconds each
+        often = each.network == "ResNet-101" and each.name.split("/")[2] in ("bp", "dgl", "infopro-man") and each.K != 2
+        marks = [] if often else [pytest.mark.slow]  # ten seconds each
         yield pytest.param(each.name, marks=marks)
 
 

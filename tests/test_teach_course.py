@@ -82,7 +82,7 @@ def test_the_release_runs_as_it_is(course, capsys):
 
 def test_the_teachers_page_has_minutes_goals_mistakes_questions_and_a_rubric(course):
     page = (course / "teacher.md").read_text()
-    assert "| Lesson 2: DGL, every block learns from a loss of its own | 6 | 55 | 6 |" in page
+    assert "| 2. DGL, every block learns from a loss of its own | 6 | 55 | 6 |" in page
     assert "| all | 12 | 130 | 12 |" in page
     for part in (
         "**Goals.**",

@@ -267,7 +267,9 @@ print("channels_last" if weight.is_contiguous(memory_format=torch.channels_last)
 """
 
 
-@pytest.mark.parametrize("network, layout", [("own", "channels_last"), ("foreign", "contiguous")])
+@pytest.mark.parametrize(
+    "network, layout", [("own", "channels_last"), pytest.param("foreign", "contiguous", marks=pytest.mark.slow)]
+)
 def test_no_layout_writes_past_its_memory(network, layout):
     """oneDNN's issue 6035 ends a process, so this one has its own: strided 1x1 convolutions of 8 channels."""
     command = [sys.executable, "-c", TRAIN_LARGE, network]
