@@ -8,6 +8,8 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
+import time
 
 import nbformat
 import pandas as pd
@@ -360,6 +362,21 @@ def test_start_goes_to_pause_and_on(panel):
     panel.reset.click()
     assert panel.session.state == "ready" and panel.kept is None
     assert not any(ys(plot) for plot in panel.figure.shown.picture["plots"])
+
+
+def test_a_thread_that_starts_late_is_drawn_too(panel, monkeypatch):
+    """A busy machine may take long between the press of Start and the first line of the thread."""
+    start = threading.Thread.start
+
+    def late(thread):
+        time.sleep(0.5 * (thread.name == "mankit training"))
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", late)
+    panel.start.click()
+    until(lambda: panel.progress.value > 2)
+    panel.stop.click()
+    until(lambda: panel.status.value.startswith('<div role="status">Stopped, step '))
 
 
 def test_only_the_decay_may_change_without_a_word(panel):

@@ -128,7 +128,7 @@ class Panel:
         """Draw a session until it ends: the newest state, and the next one when the page has drawn this one."""
         drawn, due, told = -1, 0.0, 0.0
         while session is self.session:
-            ended, version = not session.thread.is_alive() and session.state != "ready", session.version
+            ended, version = session.over, session.version
             heard = self.figure.drawn == self.figure.sent or time.monotonic() - self._sent > PATIENCE
             if version != drawn and (ended or heard and time.monotonic() >= due):
                 self._draw()

@@ -43,6 +43,11 @@ class Session:
             if session is not but:
                 session.stop()
 
+    @property
+    def over(self) -> bool:
+        """Has it ended? Asked of its state, since a thread that is about to start isn't alive either."""
+        return self.state in ("stopped", "done", "failed")
+
     def start(self) -> None:
         """Start, or go on after a pause."""
         self._go("running", single=0)
@@ -75,8 +80,8 @@ class Session:
         Session.stop_all(but=self)
         with self._changed:
             first = self.state == "ready"
-            if not first and self.state not in ("running", "paused"):
-                return  # over: a new run is a new session
+            if self.over:
+                return  # a new run is a new session
             self.state, self._single = state, single
             self._changed.notify_all()
         if first:

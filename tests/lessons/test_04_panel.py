@@ -1,7 +1,6 @@
 """Lesson 4 as a reader does it, in a browser: type a look-ahead, press Start, and read whether it is the library's."""
 
 import contextlib
-import warnings
 
 import nbformat
 import pytest
@@ -57,8 +56,4 @@ def test_a_reader_sees_in_the_browser_whether_the_two_are_equal(tmp_path):
         if page is None:
             pytest.skip("needs Chromium and Playwright: apt-get install chromium, pip install playwright")
         for name, words in SHOWN.items():
-            said = panel_says(page, address(f"{name}.ipynb"), words)
-            if words not in said:  # seen twice beside other busy processes, and not explained yet: once more
-                warnings.warn(said, stacklevel=1)
-                said = panel_says(page, address(f"{name}.ipynb"), words)
-            assert words in said
+            assert words in panel_says(page, address(f"{name}.ipynb"), words)
