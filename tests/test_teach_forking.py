@@ -109,27 +109,39 @@ def _is_open(number):
 
 
 def test_stopped_in_the_middle_no_task_goes_on(tmp_path):
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    _expect_a_stop_ends_all(tmp_path)
+
+
+def test_stopped_within_a_fork_no_task_goes_on(tmp_path, monkeypatch):
+    fork = os.fork
+
+    def interrupted():
+        if pid := fork():
+            time.sleep(0.2)  # the new process has begun
+            signal.raise_signal(signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    _expect_a_stop_ends_all(tmp_path)
+
+
+def _expect_a_stop_ends_all(tmp_path):
     def writes(_):
         time.sleep(0.6)
         (tmp_path / "on").write_text("x")
         yield 1
 
-    with pytest.raises(KeyboardInterrupt):
-        _interrupted(forked([1, 2], writes, Limits(), 2))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(forked([1, 2], writes, Limits(), 2))
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
     time.sleep(0.8)
     assert not (tmp_path / "on").exists()
-
-
-def _interrupted(steps):
-    def ring(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        list(steps)
-    finally:
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +67,8 @@ def forked(
     try:
         while True:
             while len(running) < at_a_time and (next_one := again.pop() if again else next(waiting, None)):
-                running.append(_Child(*next_one, work, limits))
+                with _ctrl_c_waits():
+                    running.append(_Child(*next_one, work, limits))
             if not running:
                 return
             time.sleep(0.005)
@@ -82,6 +84,22 @@ def forked(
             child.kill()
             os.waitpid(child.pid, 0)
             child.result()
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """A Ctrl-C in here comes at its end: Python drops one within a fork, or the new process is left alone."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets a Ctrl-C
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        signal.raise_signal(signal.SIGINT)
 
 
 @dataclass
@@ -151,6 +169,7 @@ def _run(task: Task, work: Callable[[Task], Iterable[Any]], limits: Limits, said
     """In the new process: the task with its limits, and its end whatever happens."""
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         _shut(said)
         _limit(limits)
         os.chdir(folder)
