@@ -27,9 +27,10 @@ PART := $(addprefix tests/test_, $(addsuffix .py, \
 	images_files images_glyphs images_load measure_accuracy measure_gradients measure_memory \
 	measure_similarity studies_folder studies_recipe studies_record studies_run commands_settings own_rule panel))
 
-# by uv, in half a minute; where uv can't be had or doesn't find a package, by pip, in two
+# by uv, in a minute; where uv can't be had or doesn't find a package, by pip, in two. Compiled, as pip does it: where
+# Python may not write bytecode (PYTHONDONTWRITEBYTECODE, as in many images) each process would compile torch anew
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-UV := $(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python
+UV := $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python
 INSTALL = { $(PIP) uv && $(UV) -e '.[$(WITH)]' $(LOCK:%=-c %); } || $(PIP) -e '.[$(WITH)]' $(LOCK:%=-c %)
 
 .PHONY: help lab test test-lowest test-lessons reproduce docs lock address clean
@@ -78,7 +79,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 # pip can't be asked for lowest versions; uv can
 $(LOWEST)/.test: pyproject.toml | $(LOWEST)/bin/python
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[lab,test]'
+	$(LOWEST)/bin/uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[lab,test]'
 	@touch $@
 
 # the newest versions of all that `make lab` installs, for every system and Python that is allowed
