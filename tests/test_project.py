@@ -252,7 +252,7 @@ def test_make_lab_installs_by_uv_where_it_can_else_by_pip(make, tmp_path):
     executable(tmp_path / ".venv" / "bin" / "mankit")
     uv = executable(tmp_path / ".venv" / "bin" / "uv", 'echo "uv: $*"')
     said = make("lab", "LOCK=requirements.lock").stdout.splitlines()
-    assert "uv: pip install --quiet --python .venv/bin/python -e .[lab] -c requirements.lock" in said
+    assert "uv: pip install --quiet --compile-bytecode --python .venv/bin/python -e .[lab] -c requirements.lock" in said
     assert not [line for line in said if line.startswith("pip:") and ".[lab]" in line]
     (tmp_path / ".venv" / ".lab").unlink()
     executable(uv, "exit 1")
@@ -289,7 +289,8 @@ def test_second_make_starts_at_once(make, tmp_path, goal, command):
 def test_the_lowest_versions_are_tested_in_an_environment_of_their_own(make):
     words = make("-n", "test-lowest").stdout
     assert (
-        "uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[lab,test]'" in words
+        "uv pip install --quiet --compile-bytecode --python .venv-lowest/bin/python --resolution lowest-direct -e '.[lab,test]'"
+        in words
     )
     assert ".venv/" not in words
     (line,) = (line for line in words.splitlines() if "-m pytest" in line)
