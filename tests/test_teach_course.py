@@ -1,5 +1,6 @@
 """A course: what its folder holds, what students get of it, and that nothing is overwritten."""
 
+import os
 import re
 import subprocess
 import sys
@@ -175,9 +176,12 @@ def test_the_page_for_teachers_is_true_word_for_word(tmp_path):
 def test_nbgrader_takes_the_course_as_it_is(course):
     pytest.importorskip("nbgrader")
 
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls alembic by its name
+
     def nbgrader(*words):
         command = [sys.executable, "-m", "nbgrader", *words]
-        done = subprocess.run(command, cwd=course, capture_output=True, text=True, timeout=550)
+        env = os.environ | {"PATH": path}
+        done = subprocess.run(command, cwd=course, capture_output=True, text=True, timeout=550, env=env)
         assert done.returncode == 0, done.stderr
         return done
 
